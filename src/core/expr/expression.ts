@@ -1,0 +1,39 @@
+// Expressions of OpenFlow, compiled once per plan, evaluated often.
+//   X1. Three tiers: a constant; a property path, read by a closure; anything else, run in a QuickJS sandbox.
+//   X2. An expression sees exactly the names below. Its value is JSON; undefined is null.
+//   X3. A path never throws: a missing property anywhere along it gives null (as in Windmill). JavaScript does throw.
+import type { Json, JsonText } from '../json.ts'
+
+/** What an expression can see. Text is parsed by whoever looks inside, at most once. */
+export interface Scope {
+  /** The job's arguments. */
+  flowInput(): Json
+  flowInputText(): JsonText
+  /** Result of an earlier step, null if it has none. */
+  result(stepId: string): Json
+  resultText(stepId: string): JsonText
+  /** Ids of all steps with a result in scope. */
+  resultIds(): Iterable<string>
+  previousText(): JsonText
+  previous(): Json
+  flowEnvText(): JsonText
+  /** Only where it exists: `error` of a failure module or retry_if. Undefined elsewhere. */
+  errorText(): JsonText | undefined
+}
+
+export interface Expression {
+  /** The user's source, for error messages; '' for constants. */
+  readonly source: string
+  /** The value as JSON text, without printing again what is passed through whole. */
+  text(scope: Scope): JsonText
+  value(scope: Scope): Json
+}
+
+/** Runs JavaScript that is not a path. One per process; see sandbox.ts. */
+export interface Sandbox {
+  /**
+   * @param names the roots the source mentions, with their values as JSON text
+   * @throws SandboxError if it throws, runs past its time or memory, or gives a value JSON cannot carry
+   */
+  evaluate(source: string, names: readonly string[], values: readonly JsonText[]): JsonText
+}

@@ -1,0 +1,112 @@
+// Every bound in the system, in one list. Each pushes back on whoever fills it.
+//   L1. A limit named in `settings` can be set by its environment variable; the rest are consequences of the design.
+
+export interface Limits {
+  /** An HTTP body, in bytes. More is answered 413. */
+  bodyBytesMax: number
+  /** One step's result or one job's arguments, in bytes. More fails the step. */
+  resultBytesMax: number
+  /** Nesting of any JSON that enters. Deeper is answered 400 (Postgres and most parsers give up near 1,000+). */
+  jsonDepthMax: number
+  /** Active jobs of one tag. Beyond it, enqueueing is answered 429. */
+  queueJobsMax: number
+  /** Jobs in one run_batch request. */
+  batchJobsMax: number
+  /** Modules of one flow, nested ones included. */
+  flowModulesMax: number
+  /** Steps one job may start: its step ids have 16 bits. */
+  stepsMax: number
+  /** Jobs one worker holds at a time, claimed and not yet committed. */
+  workerJobsMax: number
+  /** Jobs taken by one claim. */
+  claimJobsMax: number
+  /** Finished jobs in one commit, and commits under way at a time. */
+  commitRowsMax: number
+  commitBytesMax: number
+  commitsInFlightMax: number
+  /** Bytes waiting for a commit above which a worker stops claiming. */
+  commitBacklogBytesMax: number
+  /** A job unfinished for so long has its records journaled (pipelined mode). */
+  journalAfterMs: number
+  /** A retry that waits longer gives its worker slot back. */
+  parkAfterMs: number
+  leaseMs: number
+  heartbeatMs: number
+  reapMs: number
+  pollMs: number
+  /** A job lost (its worker died) more often than this fails as poison. */
+  lostMax: number
+  /** A call during which the runner died so often, without a known culprit, fails. */
+  crashesMax: number
+  /** Default time-out of one step, and of the grace between asking a call to stop and killing its runner. */
+  stepTimeoutMs: number
+  cancelGraceMs: number
+  runnerStartMs: number
+  /** Memory of one runner, in MiB. */
+  runnerMemoryMib: number
+  /** Bytes of log kept per step. The rest is cut, and the log says so. */
+  logBytesMax: number
+  expressionMs: number
+  expressionMemoryBytes: number
+  /** Warm runners of a shared worker; the least recently used goes first. */
+  sharedRunnersMax: number
+  /** How long run_wait_result waits. */
+  waitResultMs: number
+  retentionDays: number
+}
+
+const MiB = 1 << 20
+
+export const defaultLimits: Limits = {
+  bodyBytesMax: 10 * MiB,
+  resultBytesMax: 16 * MiB,
+  jsonDepthMax: 256,
+  queueJobsMax: 5_000_000,
+  batchJobsMax: 50_000,
+  flowModulesMax: 2_000,
+  stepsMax: 65_535,
+  workerJobsMax: 3_000,
+  claimJobsMax: 500,
+  commitRowsMax: 1_000,
+  commitBytesMax: 8 * MiB,
+  commitsInFlightMax: 2,
+  commitBacklogBytesMax: 64 * MiB,
+  journalAfterMs: 200,
+  parkAfterMs: 1_000,
+  leaseMs: 15_000,
+  heartbeatMs: 3_000,
+  reapMs: 400,
+  pollMs: 2_000,
+  lostMax: 3,
+  crashesMax: 3,
+  stepTimeoutMs: 900_000,
+  cancelGraceMs: 1_000,
+  runnerStartMs: 20_000,
+  runnerMemoryMib: 512,
+  logBytesMax: 1 * MiB,
+  expressionMs: 1_000,
+  expressionMemoryBytes: 16 * MiB,
+  sharedRunnersMax: 8,
+  waitResultMs: 600_000,
+  retentionDays: 30,
+}
+
+/** Limits that the environment may set: variable → limit. Listed in docs/operations.md. */
+export const limitSettings = {
+  MILLRACE_BODY_BYTES_MAX: 'bodyBytesMax',
+  MILLRACE_RESULT_BYTES_MAX: 'resultBytesMax',
+  MILLRACE_QUEUE_JOBS_MAX: 'queueJobsMax',
+  MILLRACE_BATCH_JOBS_MAX: 'batchJobsMax',
+  MILLRACE_WORKER_JOBS_MAX: 'workerJobsMax',
+  MILLRACE_COMMITS_IN_FLIGHT_MAX: 'commitsInFlightMax',
+  MILLRACE_JOURNAL_AFTER_MS: 'journalAfterMs',
+  MILLRACE_LEASE_MS: 'leaseMs',
+  MILLRACE_POLL_MS: 'pollMs',
+  MILLRACE_LOST_MAX: 'lostMax',
+  MILLRACE_STEP_TIMEOUT_MS: 'stepTimeoutMs',
+  MILLRACE_RUNNER_MEMORY_MIB: 'runnerMemoryMib',
+  MILLRACE_LOG_BYTES_MAX: 'logBytesMax',
+  MILLRACE_SHARED_RUNNERS_MAX: 'sharedRunnersMax',
+  MILLRACE_WAIT_RESULT_MS: 'waitResultMs',
+  MILLRACE_RETENTION_DAYS: 'retentionDays',
+} as const satisfies Record<string, keyof Limits>

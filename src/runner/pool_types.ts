@@ -1,0 +1,66 @@
+// What a worker asks of runners. Implemented by pool.ts.
+import type { JsonText } from '../core/json.ts'
+import type { UserError } from '../core/errors.ts'
+import type { Language, RuntimeName } from '../core/flow/definition.ts'
+import type { ScopeEnvironment } from '../core/wire/messages.ts'
+
+/** One kind of runner: equal specs are interchangeable. */
+export interface RunnerSpec {
+  /** Dedicated: `<version>:<step>`; shared: the artifact's key. */
+  key: string
+  runtime: RuntimeName
+  language: Language
+  artifactKey: string
+  params: string[]
+  /** File name shown in stack traces, e.g. `github/triage/normalise.ts`. */
+  sourceName: string
+}
+
+/**
+ * One call of user code. Made and owned by the worker; the pool calls exactly one of `succeeded` and `failed`, once.
+ * Its methods are on a prototype: no closures per call.
+ */
+export interface Call {
+  readonly scope: ScopeEnvironment // the same object for every call with equal environment
+  readonly args: JsonText
+  readonly jobId: string
+  readonly stepJobId: string
+  readonly token: string
+  readonly timeoutMs: number
+  succeeded(value: JsonText, ms: number): void
+  failed(error: UserError, ms: number): void
+  logged(text: string): void
+  progressed(percent: number): void
+  streamed(text: string): void
+}
+
+export interface Artifact {
+  key: string
+  language: string
+  content: string
+  lock: string | null
+}
+
+export interface PoolStats {
+  key: string
+  runtime: RuntimeName
+  runners: number
+  inFlight: number
+  queued: number
+  restarts: number
+  pids: number[]
+}
+
+export interface RunnerPool {
+  /** Makes sure `replicas` runners of this spec are ready. Rejects with EngineError if the code cannot be loaded. */
+  warm(spec: RunnerSpec, replicas: number): Promise<void>
+  /** HOT. Synchronous. Dispatched at once if a runner has room, else queued. Spawns a runner if none is warm. */
+  call(spec: RunnerSpec, call: Call): void
+  /** Asks a call to stop: it fails with this reason soon, by force if it must be. No-op if it is over. */
+  cancel(call: Call, reason: string): void
+  /** Stops the runners of a key once their calls are over. */
+  release(key: string): Promise<void>
+  stats(): PoolStats[]
+  /** Kills all runners; calls under way get no answer. Drain first. */
+  close(): Promise<void>
+}
