@@ -1,0 +1,291 @@
+// The SDK: a typed client of the HTTP API. The command line uses it, and so may any program (`import { createClient } from 'millrace'`).
+//   C1. Every method is one request, or says how often it asks.
+//   C2. Whatever the server refuses, or a server that cannot be reached, is a ClientError.
+import type { Json } from '../core/json.ts'
+
+export interface ClientOptions {
+  /** Where the server listens, e.g. `http://127.0.0.1:8000`. */
+  url: string
+  token: string
+  /** Preset: `main`. */
+  workspace?: string
+}
+
+/** What a caller may say about a run. */
+export interface RunOptions {
+  /** Calling again with the same key never starts it twice. */
+  key?: string
+  tag?: string
+  /** Seconds from now. */
+  inSeconds?: number
+}
+
+/** An OpenFlow document, as it is deployed. */
+export interface FlowDocument {
+  summary?: string
+  description?: string
+  value: { modules: Json[]; [field: string]: Json }
+  schema?: Json
+  tag?: string
+  dedicated_worker?: boolean
+  [field: string]: Json | undefined
+}
+
+/** A deployed flow. */
+export interface DeployedFlow extends FlowDocument {
+  path: string
+  version_id?: number | string
+  edited_by?: string
+  edited_at?: string
+}
+
+export interface StepStatus {
+  id: string
+  type: string
+  job?: string | null
+  [field: string]: Json | undefined
+}
+
+export interface Job {
+  id: string
+  type: 'QueuedJob' | 'CompletedJob'
+  script_path?: string
+  job_kind?: string
+  created_by?: string
+  created_at?: string
+  started_at?: string | null
+  duration_ms?: number
+  running?: boolean
+  success?: boolean
+  canceled?: boolean
+  result?: Json
+  args?: Json
+  flow_status?: { modules: StepStatus[]; failure_module?: StepStatus }
+  [field: string]: unknown
+}
+
+interface JobUpdate {
+  completed?: boolean
+  new_logs?: string
+  log_offset?: number
+  flow_status?: Job['flow_status']
+}
+
+export class ClientError extends Error {
+  /** The HTTP status; 0 when the server could not be reached. */
+  readonly status: number
+  /** The engine's code, e.g. `E_FLOW_INVALID`; `E_HTTP` where an answer had none. */
+  readonly code: string
+  /** Where the fault is, e.g. `$.value.modules[0].id`. */
+  readonly at: string | undefined
+  readonly body: string
+
+  constructor(fault: { status: number; code: string; message: string; at?: string; body?: string; cause?: unknown }) {
+    super(fault.message, fault.cause === undefined ? undefined : { cause: fault.cause })
+    this.name = 'ClientError'
+    this.status = fault.status
+    this.code = fault.code
+    this.at = fault.at
+    this.body = fault.body ?? ''
+  }
+}
+
+/** A job that ended without success. `result` is what the server keeps of it. */
+export class RunFailedError extends ClientError {
+  readonly jobId: string | undefined
+  readonly result: Json
+
+  constructor(options: { jobId?: string; result: Json }) {
+    const error = errorIn(options.result)
+    super({ status: 422, code: 'E_RUN_FAILED', message: error?.message ?? 'the job failed', at: error?.stepId })
+    this.name = 'RunFailedError'
+    this.jobId = options.jobId
+    this.result = options.result
+  }
+}
+
+function errorIn(result: Json): { message: string; stepId?: string } | undefined {
+  const error = (result as { error?: { name?: string; message?: string; step_id?: string } } | null)?.error
+  if (typeof error?.message !== 'string') return undefined
+  return { message: error.name ? `${error.name}: ${error.message}` : error.message, stepId: error.step_id }
+}
+
+const pollMinMs = 50
+const pollMaxMs = 1_000
+
+/** Resolves after `ms`, or at once when `stop` fires. */
+function pause(ms: number, stop?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (stop?.aborted) return resolve()
+    const done = () => {
+      clearTimeout(timer)
+      stop?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    stop?.addEventListener('abort', done, { once: true })
+  })
+}
+
+export class Client {
+  readonly url: string
+  readonly workspace: string
+  readonly #token: string
+
+  constructor(options: ClientOptions) {
+    this.url = options.url.replace(/\/+$/, '')
+    this.workspace = options.workspace ?? 'main'
+    this.#token = options.token
+  }
+
+  /** One request below `/api/w/<workspace>/`; gives the answer's text. @throws ClientError */
+  async request(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<string> {
+    let response: Response
+    let text: string
+    try {
+      response = await fetch(`${this.url}/api/w/${encodeURIComponent(this.workspace)}/${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${this.#token}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body }),
+      })
+      text = await response.text()
+    } catch (error) {
+      const cause = (error as { cause?: { code?: string; message?: string } }).cause
+      const why = cause?.code ?? cause?.message ?? (error as Error).message
+      throw new ClientError({ status: 0, code: 'E_UNREACHABLE', message: `no server answers at ${this.url} (${why})`, cause: error })
+    }
+    if (response.ok) return text
+    throw refused(response.status, text)
+  }
+
+  async #json<T>(method: string, path: string, body?: string): Promise<T> {
+    return JSON.parse(await this.request(method, path, body)) as T
+  }
+
+  /** Deploys a flow: a new path, or a new version of it. Jobs under way finish on their own version. */
+  async deploy(path: string, flow: FlowDocument): Promise<'created' | 'updated'> {
+    const exists = await this.#json<boolean>('GET', `flows/exists/${path}`)
+    await this.request('POST', exists ? `flows/update/${path}` : 'flows/create', JSON.stringify({ ...flow, path }))
+    return exists ? 'updated' : 'created'
+  }
+
+  flow(path: string): Promise<DeployedFlow> {
+    return this.#json('GET', `flows/get/${path}`)
+  }
+
+  flows(): Promise<DeployedFlow[]> {
+    return this.#json('GET', 'flows/list?per_page=1000')
+  }
+
+  /** Starts a flow and gives the job's id. It is durable when this resolves. */
+  async run(path: string, args: Record<string, Json> = {}, options: RunOptions = {}): Promise<string> {
+    const query = new URLSearchParams()
+    if (options.tag !== undefined) query.set('tag', options.tag)
+    if (options.inSeconds !== undefined) query.set('scheduled_in_secs', String(options.inSeconds))
+    const headers: Record<string, string> = options.key === undefined ? {} : { 'idempotency-key': options.key }
+    const id = await this.request('POST', `jobs/run/f/${path}${suffix(query)}`, JSON.stringify(args), headers)
+    return id.trim()
+  }
+
+  /** Starts one job per element, all or none; gives their ids in order. */
+  async runBatch(path: string, batch: Record<string, Json>[]): Promise<string[]> {
+    const answer = await this.#json<string[] | { ids: string[] }>('POST', `jobs/run_batch/f/${path}`, JSON.stringify(batch))
+    return Array.isArray(answer) ? answer : answer.ids
+  }
+
+  /** Starts a flow and waits for its result, in one request. @throws RunFailedError, with the step that failed and its error */
+  async runWait(path: string, args: Record<string, Json> = {}): Promise<Json> {
+    try {
+      return await this.#json('POST', `jobs/run_wait_result/f/${path}`, JSON.stringify(args))
+    } catch (error) {
+      if (error instanceof ClientError && error.status === 422) throw runFailed(error)
+      throw error
+    }
+  }
+
+  job(id: string): Promise<Job> {
+    return this.#json('GET', `jobs_u/get/${id}`)
+  }
+
+  /** Newest first. `success`: only finished ones that ended so. */
+  jobs(filter: { path?: string; running?: boolean; success?: boolean; count?: number } = {}): Promise<Job[]> {
+    const query = new URLSearchParams({ per_page: String(filter.count ?? 30) })
+    if (filter.path !== undefined) query.set('script_path_exact', filter.path)
+    if (filter.running !== undefined) query.set('running', String(filter.running))
+    if (filter.success !== undefined) query.set('success', String(filter.success))
+    return this.#json('GET', `jobs/list${suffix(query)}`)
+  }
+
+  /** The result of a job, once it has one; asks again at growing intervals. @throws RunFailedError */
+  async result(id: string, stop?: AbortSignal): Promise<Json> {
+    for (let waitMs = pollMinMs; ; waitMs = Math.min(waitMs * 1.5, pollMaxMs)) {
+      const answer = await this.#json<{ completed: boolean; success?: boolean; result?: Json }>(
+        'GET',
+        `jobs_u/completed/get_result_maybe/${id}`,
+      )
+      if (answer.completed && answer.success === false) throw new RunFailedError({ jobId: id, result: answer.result ?? null })
+      if (answer.completed) return answer.result ?? null
+      if (stop?.aborted) throw new ClientError({ status: 0, code: 'E_STOPPED', message: `stopped waiting; job ${id} goes on` })
+      await pause(waitMs, stop)
+    }
+  }
+
+  /** Asks a job to stop. */
+  async cancel(id: string, reason = ''): Promise<void> {
+    await this.request('POST', `jobs_u/queue/cancel/${id}`, JSON.stringify(reason === '' ? {} : { reason }))
+  }
+
+  /** What a job and its steps print, piece by piece. `follow`: until the job is over. */
+  async *logs(id: string, options: { follow?: boolean; stop?: AbortSignal } = {}): AsyncGenerator<{ jobId: string; text: string }> {
+    const offsets = new Map<string, number>([[id, 0]])
+    for (let waitMs = pollMinMs; ; waitMs = Math.min(waitMs * 1.5, pollMaxMs)) {
+      const job = await this.job(id)
+      const steps = [...(job.flow_status?.modules ?? []), job.flow_status?.failure_module]
+      for (const step of steps) if (typeof step?.job === 'string' && !offsets.has(step.job)) offsets.set(step.job, 0)
+      for (const [jobId, offset] of offsets) {
+        const update = await this.#json<JobUpdate>('GET', `jobs_u/getupdate/${jobId}?log_offset=${offset}`)
+        if (!update.new_logs) continue
+        offsets.set(jobId, update.log_offset ?? offset + update.new_logs.length)
+        waitMs = pollMinMs
+        yield { jobId, text: update.new_logs }
+      }
+      if (!options.follow || job.type === 'CompletedJob' || options.stop?.aborted) return
+      await pause(waitMs, options.stop)
+    }
+  }
+}
+
+function suffix(query: URLSearchParams): string {
+  return query.size === 0 ? '' : `?${query}`
+}
+
+function runFailed(error: ClientError): ClientError {
+  try {
+    return new RunFailedError({ result: JSON.parse(error.body) as Json })
+  } catch {
+    return error
+  }
+}
+
+/** The server's answer as an error. It says `{error: {code, message, at}}`; a proxy in between may say anything. */
+function refused(status: number, text: string): ClientError {
+  try {
+    const answer = JSON.parse(text) as { error?: { code?: string; name?: string; message?: string; at?: string }; message?: string }
+    const error = answer.error
+    const message = error?.message ?? answer.message
+    if (typeof message === 'string') {
+      return new ClientError({ status, code: error?.code ?? error?.name ?? 'E_HTTP', message, at: error?.at, body: text })
+    }
+  } catch {
+    // not JSON: told as it is
+  }
+  return new ClientError({ status, code: 'E_HTTP', message: text.trim().slice(0, 2_000) || `HTTP ${status}`, body: text })
+}
+
+export function createClient(options: ClientOptions): Client {
+  return new Client(options)
+}
