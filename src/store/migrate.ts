@@ -1,0 +1,88 @@
+// Brings a database to the schema of this version: the files migrations/NNNN_name.sql, in order, forward only.
+//   M1. A file is applied once, in one transaction together with the row that says so.
+//   M2. Any number of processes may call this at once: one works, the others wait and find it done.
+//   M3. Nothing is done to a database that a newer version, or an edited file, has made.
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import type pg from 'pg'
+import { EngineError, messageOf } from '../core/errors.ts'
+import type { Database } from './db.ts'
+
+interface Migration {
+  name: string
+  text: string
+  checksum: string
+}
+
+const ownFolder = fileURLToPath(new URL('../../migrations/', import.meta.url))
+
+/**
+ * Applies what is missing. `folder` is for tests.
+ * @throws EngineError E_DATABASE_VERSION if the database is newer than this program, or a file was edited after it was applied
+ */
+export async function migrate(db: Database, folder: string = ownFolder): Promise<{ applied: string[] }> {
+  const migrations = readMigrations(folder)
+  const client = await db.connect({ name: 'millrace migrate' }) // its lock belongs to the session: not one of the pool's
+  try {
+    await client.query(`select pg_advisory_lock(hashtextextended('millrace migrate', 0))`)
+    await client.query(
+      `create table if not exists migration (
+         name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp())`,
+    )
+    const done = await client.query<{ name: string; checksum: string }>('select name, checksum from migration order by name')
+    const missing = compare(migrations, done.rows)
+    for (const migration of missing) await apply(client, migration)
+    return { applied: missing.map((migration) => migration.name) }
+  } finally {
+    await client.end() // frees the lock
+  }
+}
+
+function readMigrations(folder: string): Migration[] {
+  const names = readdirSync(folder).filter((name) => /^\d{4}_.+\.sql$/.test(name))
+  return names.sort().map((name) => {
+    const text = readFileSync(`${folder}/${name}`, 'utf8').replaceAll('\r\n', '\n') // git may have changed the ends of lines
+    return { name, text, checksum: createHash('sha256').update(text).digest('hex') }
+  })
+}
+
+/** What is still to be applied. */
+function compare(migrations: Migration[], done: { name: string; checksum: string }[]): Migration[] {
+  const ours = new Map(migrations.map((migration) => [migration.name, migration]))
+  for (const row of done) {
+    const migration = ours.get(row.name)
+    if (migration === undefined) {
+      throw new EngineError(
+        'E_DATABASE_VERSION',
+        `the database is newer than this program: it has ${row.name}, which is not known here. Update this program.`,
+        { at: row.name },
+      )
+    }
+    if (migration.checksum !== row.checksum) {
+      throw new EngineError(
+        'E_DATABASE_VERSION',
+        `migrations/${row.name} was edited after it was applied to this database. ` +
+          `Restore the file, and put the change into a new migration.`,
+        { at: row.name },
+      )
+    }
+  }
+  const applied = new Set(done.map((row) => row.name))
+  return migrations.filter((migration) => !applied.has(migration.name))
+}
+
+async function apply(client: pg.Client, migration: Migration): Promise<void> {
+  try {
+    await client.query('begin')
+    await client.query(migration.text)
+    await client.query('insert into migration (name, checksum) values ($1, $2)', [migration.name, migration.checksum])
+    await client.query('commit')
+  } catch (error) {
+    await client.query('rollback').catch(() => {}) // the connection may be what failed
+    throw new EngineError('E_DATABASE', `migrations/${migration.name} failed, and nothing of it was kept: ${messageOf(error)}`, {
+      at: migration.name,
+      cause: error,
+    })
+  }
+}
