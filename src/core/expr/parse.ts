@@ -1,0 +1,228 @@
+// The source of an expression, parsed and sorted into its tier (expression.ts, X1).
+//   E1. Whatever is wrong with a source is found here, when a flow is saved: EngineError E_FLOW_INVALID, with line and column.
+//   E2. A source is one expression, or statements that `return`. `{a: 1}` is an object, as in a transform's usual place.
+//   E3. Names that are neither JavaScript's, nor declared by the source, nor roots of its place are refused.
+import {
+  parse,
+  parseExpressionAt,
+  tokenizer,
+  type AnyNode,
+  type Expression as ExpressionNode,
+  type Options,
+  type Program,
+} from 'acorn'
+import { EngineError, messageOf } from '../errors.ts'
+import { storable, type Json, type JsonText } from '../json.ts'
+import { builtIns, isRoot, refusedNames, rootsOf, type Place, type Root } from './names.ts'
+import { childrenOf, declaredNames, evaluatesHere, mentionedNames, staticKey, unwrapped } from './syntax.ts'
+
+export type Parsed =
+  | { tier: 'constant'; text: JsonText }
+  | { tier: 'path'; root: Root; keys: (string | number)[] }
+  /** `body` is the body of a function; `stepIds` are the results it reads, null if it may read any. */
+  | { tier: 'code'; body: string; roots: Root[]; stepIds: string[] | null }
+
+const options: Options = {
+  ecmaVersion: 2023,
+  sourceType: 'module', // strict, with `await`; imports are refused below
+  allowReturnOutsideFunction: true,
+  preserveParens: true,
+  locations: true,
+}
+
+/** @throws EngineError E_FLOW_INVALID with `at`, and line and column in the message */
+export function parseExpression(source: string, place: Place, at: string): Parsed {
+  try {
+    return sorted(source, place)
+  } catch (fault) {
+    if (fault instanceof EngineError) throw fault
+    const why = fault instanceof RangeError ? 'nested too deeply; split the expression' : messageOf(fault)
+    throw new EngineError('E_FLOW_INVALID', `${at}: ${why}`, {
+      at,
+      allowed: fault instanceof Refusal ? fault.allowed : undefined,
+    })
+  }
+}
+
+/** What is wrong with a source; parseExpression adds the place in the document. */
+class Refusal extends Error {
+  readonly allowed: readonly string[] | undefined
+
+  constructor(message: string, node?: AnyNode, allowed?: readonly string[]) {
+    super(node?.loc ? `${message} (${lineAndColumn(node.loc.start)})` : message)
+    this.allowed = allowed
+  }
+}
+
+function sorted(source: string, place: Place): Parsed {
+  if (/^[\s;]*$/.test(source)) throw new Refusal('the expression is empty; write JavaScript such as flow_input.x')
+  const whole = parseWhole(source)
+  const simple = whole.kind === 'expression' ? whole.node : onlyReturned(whole.node)
+  if (simple) {
+    const constant = constantOf(simple)
+    if (constant !== undefined) return { tier: 'constant', text: storable(JSON.stringify(constant.value)) }
+    const path = pathOf(simple)
+    if (path && isRoot(path.root, place)) return path as Parsed
+  }
+  refuseImports(whole.node)
+  const declared = declaredNames(whole.node)
+  const mentioned = mentionedNames(whole.node)
+  for (const [name, node] of mentioned) {
+    if (declared.has(name) || builtIns.has(name) || isRoot(name, place)) continue
+    const refused = refusedNames[name]
+    const allowed = rootsOf(place)
+    throw new Refusal(refused ?? `unknown name '${name}'; known here: ${allowed.join(', ')} and JavaScript's own`, node, allowed)
+  }
+  // A declared name may hide a root in one place only, so the root is passed all the same; hiding it there still works.
+  const roots = rootsOf(place).filter((root) => mentioned.has(root))
+  return { tier: 'code', body: bodyOf(source, whole), roots, stepIds: stepIdsOf(whole.node) }
+}
+
+type Whole = { kind: 'expression'; node: ExpressionNode } | { kind: 'statements'; node: Program }
+
+function parseWhole(source: string): Whole {
+  let first: unknown
+  try {
+    const node = parseExpressionAt(source, 0, options)
+    const rest = [...tokenizer(source.slice(node.end), options)]
+    if (rest.every((token) => token.type.label === ';')) return { kind: 'expression', node }
+  } catch (fault) {
+    first = fault
+  }
+  let program: Program
+  try {
+    program = parse(source, options)
+  } catch (second) {
+    throw new Refusal(syntaxMessage(furthest(first, second)))
+  }
+  if (!program.body.some(returns)) {
+    throw new Refusal('statements give no value; end them with `return value`, or write one expression')
+  }
+  return { kind: 'statements', node: program }
+}
+
+/** Of two readings of a source, the one that got further tells better what is wrong. */
+function furthest(first: unknown, second: unknown): unknown {
+  const posOf = (fault: unknown) => (fault as { pos?: number } | undefined)?.pos ?? -1
+  return posOf(first) > posOf(second) ? first : second
+}
+
+function syntaxMessage(fault: unknown): string {
+  if (fault instanceof RangeError) throw fault
+  const { loc } = fault as { loc?: { line: number; column: number } }
+  const text = messageOf(fault).replace(/ \(\d+:\d+\)$/, '')
+  return loc ? `${text} (${lineAndColumn(loc)})` : text
+}
+
+function lineAndColumn(at: { line: number; column: number }): string {
+  return `line ${at.line}, column ${at.column + 1}`
+}
+
+function returns(node: AnyNode): boolean {
+  return node.type === 'ReturnStatement' || (evaluatesHere(node) && childrenOf(node).some(returns))
+}
+
+function awaits(node: AnyNode): boolean {
+  if (node.type === 'AwaitExpression' || (node.type === 'ForOfStatement' && node.await)) return true
+  return evaluatesHere(node) && childrenOf(node).some(awaits)
+}
+
+function onlyReturned(program: Program): ExpressionNode | null {
+  const [statement] = program.body
+  return program.body.length === 1 && statement?.type === 'ReturnStatement' ? (statement.argument ?? null) : null
+}
+
+/** The user's lines keep their numbers: everything added stands on the first line or after the last. */
+function bodyOf(source: string, whole: Whole): string {
+  const body = whole.kind === 'expression' ? `return (${source.slice(0, whole.node.end)}\n)` : source
+  return awaits(whole.node) ? `return (async () => {${body}\n})()` : body
+}
+
+/** The JSON value of a literal, literals in arrays and objects included; undefined for anything else. */
+function constantOf(wrapped: ExpressionNode): { value: Json } | undefined {
+  const node = unwrapped(wrapped)
+  switch (node.type) {
+    case 'Literal':
+      if (node.regex || node.bigint) return undefined
+      return { value: typeof node.value === 'number' ? finite(node.value) : (node.value as string | boolean | null) }
+    case 'Identifier':
+      return node.name === 'undefined' ? { value: null } : undefined
+    case 'TemplateLiteral':
+      return node.expressions.length === 0 ? { value: node.quasis[0]!.value.cooked ?? '' } : undefined
+    case 'UnaryExpression': {
+      const inner = node.operator === '-' ? constantOf(node.argument) : undefined
+      return typeof inner?.value === 'number' ? { value: -inner.value } : undefined
+    }
+    case 'ArrayExpression': {
+      const items: Json[] = []
+      for (const element of node.elements) {
+        const item = element && element.type !== 'SpreadElement' ? constantOf(element) : undefined
+        if (item === undefined) return undefined
+        items.push(item.value)
+      }
+      return { value: items }
+    }
+    case 'ObjectExpression': {
+      const object: Record<string, Json> = {}
+      for (const property of node.properties) {
+        if (property.type === 'SpreadElement' || property.kind !== 'init' || property.method) return undefined
+        const key = property.computed || property.shorthand ? undefined : staticKey(property.key)
+        const item = key === undefined || key === '__proto__' ? undefined : constantOf(property.value)
+        if (item === undefined) return undefined
+        // `{a: undefined}` prints as {}; the sandbox knows how.
+        if (property.value.type === 'Identifier') return undefined
+        object[String(key)] = item.value
+      }
+      return { value: object }
+    }
+    default:
+      return undefined
+  }
+}
+
+function finite(number: number): number | null {
+  return Number.isFinite(number) ? number : null
+}
+
+/** `root.a["b"][0]`, with or without `?.`; null if it is anything else. */
+function pathOf(node: ExpressionNode): { tier: 'path'; root: string; keys: (string | number)[] } | null {
+  const keys: (string | number)[] = []
+  let at: AnyNode = unwrapped(node)
+  while (at.type === 'MemberExpression') {
+    const key = memberKey(at)
+    if (key === undefined) return null
+    keys.unshift(key)
+    at = unwrapped(at.object)
+  }
+  return at.type === 'Identifier' ? { tier: 'path', root: at.name, keys } : null
+}
+
+function memberKey(node: AnyNode & { type: 'MemberExpression' }): string | number | undefined {
+  if (!node.computed) return node.property.type === 'Identifier' ? node.property.name : undefined
+  const key = unwrapped(node.property)
+  return key.type === 'Identifier' ? undefined : staticKey(key)
+}
+
+/** The step ids read as `results.id`; null when `results` is used in any other way. */
+function stepIdsOf(root: AnyNode): string[] | null {
+  const ids = new Set<string>()
+  const onlyMembers = (node: AnyNode): boolean => {
+    if (node.type === 'Identifier') return node.name !== 'results'
+    if (node.type !== 'MemberExpression') return childrenOf(node).every(onlyMembers)
+    const object = unwrapped(node.object)
+    if (object.type !== 'Identifier' || object.name !== 'results') {
+      return onlyMembers(object) && (!node.computed || onlyMembers(node.property))
+    }
+    const key = memberKey(node)
+    if (key !== undefined) ids.add(String(key))
+    return key !== undefined
+  }
+  return onlyMembers(root) ? [...ids] : null
+}
+
+function refuseImports(node: AnyNode): void {
+  if (/^(Import|Export)/.test(node.type) || (node.type === 'MetaProperty' && node.meta.name === 'import')) {
+    throw new Refusal('import and export are not available in expressions; use them in a step', node)
+  }
+  for (const child of childrenOf(node)) refuseImports(child)
+}

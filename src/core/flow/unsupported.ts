@@ -1,0 +1,78 @@
+// What OpenFlow has and this version does not run. A document that asks for it is refused: a flow that does something
+// else than it says is worse than one that cannot be saved.
+import { pathOf } from '../json.ts'
+import type { Faults, Fields } from './faults.ts'
+
+/** field → what it would do, for the message */
+type FieldTable = Record<string, string>
+
+const caching = { cache_ttl: 'cache results' } satisfies FieldTable
+const deleting = {
+  delete_after_secs: 'delete results after a time',
+  delete_after_use: 'delete results after use',
+} satisfies FieldTable
+const limiting = {
+  concurrent_limit: 'limit concurrency by key',
+  concurrency_time_window_s: 'limit concurrency by key',
+} satisfies FieldTable
+
+export const unsupported = {
+  flow: {
+    timeout: 'limit the time of a whole flow; set timeout on its modules',
+  },
+  flowValue: {
+    preprocessor_module: 'run preprocessors',
+    same_worker: 'share a folder between steps',
+    ...limiting,
+    concurrency_key: 'limit concurrency by key',
+    debounce_delay_s: 'debounce',
+    debounce_key: 'debounce',
+    debounce_args_to_accumulate: 'debounce',
+    max_total_debouncing_time: 'debounce',
+    max_total_debounces_amount: 'debounce',
+    skip_expr: 'skip whole flows; use skip_if on modules',
+    early_return: 'answer before the flow ends',
+    chat_input_enabled: 'keep conversations',
+    ...caching,
+    ...deleting,
+  },
+  module: {
+    stop_after_all_iters_if: 'run loops',
+    sleep: 'sleep between steps',
+    suspend: 'wait for approvals',
+    debouncing: 'debounce',
+    ...caching,
+    ...deleting,
+  },
+  rawScript: {
+    ...limiting,
+    custom_concurrency_key: 'limit concurrency by key',
+    ...caching,
+  },
+} as const satisfies Record<string, FieldTable>
+
+/** OpenFlow's module types and languages beyond those of definition.ts. */
+export const otherModuleTypes = [
+  ...['script', 'flow', 'forloopflow', 'whileloopflow', 'branchone', 'branchall', 'aiagent', 'flowscript'],
+] as const
+export const otherLanguages = [
+  ...['bunnative', 'go', 'powershell', 'postgresql', 'mysql', 'bigquery', 'snowflake', 'mssql', 'oracledb', 'graphql', 'php'],
+  ...['rust', 'ansible', 'csharp', 'nu', 'java', 'ruby', 'rlang', 'duckdb'],
+] as const
+
+export function refuseUnsupported(fields: Fields, table: FieldTable, at: string, faults: Faults): void {
+  for (const [field, what] of Object.entries(table)) {
+    if (Object.hasOwn(fields, field) && !isOff(fields[field])) {
+      faults.add(pathOf(at, field), `this version does not ${what}; remove the field`)
+    }
+  }
+}
+
+/** Editors write these for "not set". A suspend that requires no events waits for none. */
+function isOff(value: unknown): boolean {
+  if (value === undefined || value === null || value === false || value === 0 || value === '') return true
+  if (Array.isArray(value)) return value.length === 0
+  if (typeof value !== 'object') return false
+  const { required_events: events } = value as { required_events?: unknown }
+  return Object.keys(value).length === 0 || ('required_events' in value && (events === 0 || events === null))
+}

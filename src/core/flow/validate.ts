@@ -1,0 +1,277 @@
+// OpenFlow documents from outside, checked once.
+//   V1. What parseFlow gives back can be compiled and run: compilePlan and the machine check nothing again.
+//   V2. Every fault is E_FLOW_INVALID, with the JSON path and what is allowed there; up to ten are told at once, `at` is the first.
+//       (JSON that cannot be stored, or is too deep, is E_JSON: core/json.ts.)
+//   V3. Nothing that changes what a flow does is ignored: what this version does not run is refused by name (unsupported.ts).
+//       What only a user interface reads, and fields nobody knows, are kept as they came.
+import { parseExpression } from '../expr/parse.ts'
+import type { Place } from '../expr/names.ts'
+import { assertStorable, pathOf, type Json } from '../json.ts'
+import type { Limits } from '../limits.ts'
+import { retryAttemptsMax, retrySecondsMax } from '../job/retry.ts'
+import { languages, reservedStepIds, type Flow, type FlowModule, type FlowValue, type InputTransform } from './definition.ts'
+import type { ModuleValue, Retry, StopAfterIf } from './definition.ts'
+import { Faults, type Fields } from './faults.ts'
+import { otherLanguages, otherModuleTypes, refuseUnsupported, unsupported } from './unsupported.ts'
+
+type FlowLimits = Pick<Limits, 'jsonDepthMax' | 'flowModulesMax'>
+
+const moduleTypes = ['rawscript', 'identity'] as const
+const durabilities = ['pipelined', 'strict'] as const
+// A timer of Node holds 2^31 ms.
+const timeoutSecondsMax = 2_147_483
+const stepIdPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/
+
+/** @throws EngineError E_FLOW_INVALID or E_JSON, with `at` */
+export function parseFlow(document: unknown, limits: FlowLimits, at = '$'): Flow {
+  assertStorable(document, at, limits.jsonDepthMax)
+  const faults = new Faults()
+  const fields = faults.fields(document, at, 'a flow is an object {summary, value, schema}')
+  if (!fields) throw faults.error()
+  refuseUnsupported(fields, unsupported.flow, at, faults)
+  const flow = {
+    ...fields,
+    summary: faults.text(fields, 'summary', at) ?? '',
+    description: faults.text(fields, 'description', at) ?? '',
+    value: flowValue(fields.value, limits, `${at}.value`, faults),
+    schema: (faults.object(fields, 'schema', at) ?? null) as Json,
+  } as Flow
+  faults.text(fields, 'tag', at)
+  faults.boolean(fields, 'dedicated_worker', at)
+  faults.throwAny()
+  return flow
+}
+
+/** The `value` of a flow alone, as previews send it. @throws EngineError E_FLOW_INVALID or E_JSON, with `at` */
+export function parseFlowValue(value: unknown, limits: FlowLimits, at = '$.value'): FlowValue {
+  assertStorable(value, at, limits.jsonDepthMax)
+  const faults = new Faults()
+  const flow = flowValue(value, limits, at, faults)
+  faults.throwAny()
+  return flow
+}
+
+function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Faults): FlowValue {
+  const fields = faults.fields(value, at, 'a flow value is an object {modules: […]}')
+  if (!fields) return { modules: [] }
+  refuseUnsupported(fields, unsupported.flowValue, at, faults)
+  faults.oneOf(fields, 'durability', durabilities, at)
+  faults.number(fields, 'priority', at)
+  checkFlowEnv(fields, at, faults)
+  const flow = { ...fields, modules: modulesOf(fields.modules, limits, at, faults) } as FlowValue
+  if (fields.failure_module === undefined || fields.failure_module === null) delete flow.failure_module
+  else flow.failure_module = failureModule(fields.failure_module, `${at}.failure_module`, faults)
+  for (const key of ['flow_env', 'durability', 'priority'] as const) if (fields[key] === null) delete flow[key]
+  return flow
+}
+
+function modulesOf(modules: unknown, limits: FlowLimits, at: string, faults: Faults): FlowModule[] {
+  if (!Array.isArray(modules)) {
+    faults.add(`${at}.modules`, `expected an array of modules, got ${nameOf(modules)}`)
+    return []
+  }
+  if (modules.length > limits.flowModulesMax) {
+    faults.add(
+      `${at}.modules`,
+      `${modules.length} modules; a flow may have ${limits.flowModulesMax}; split it into several flows`,
+    )
+    return []
+  }
+  const firstOf = new Map<string, string>()
+  return modules.map((module, index) => {
+    const here = `${at}.modules[${index}]`
+    const parsed = flowModule(module, here, faults)
+    checkStepId(parsed.id, `${here}.id`, faults)
+    const first = firstOf.get(parsed.id)
+    if (first) faults.add(`${here}.id`, `'${parsed.id}' is the id of ${first} too; every step needs its own`)
+    else firstOf.set(parsed.id, here)
+    return parsed
+  })
+}
+
+function checkStepId(id: unknown, at: string, faults: Faults): void {
+  if (typeof id !== 'string') faults.add(at, `every module needs an id, a text; got ${nameOf(id)}`)
+  else if ((reservedStepIds as readonly string[]).includes(id)) {
+    faults.add(at, `'${id}' is a reserved name; use another id`, reservedStepIds)
+  } else if (!stepIdPattern.test(id)) {
+    const shown = JSON.stringify(id.slice(0, 80))
+    faults.add(at, `${shown} is not an id: up to 64 letters, digits, '_' and '-', the first a letter or digit`)
+  }
+}
+
+function failureModule(module: unknown, at: string, faults: Faults): FlowModule {
+  const parsed = flowModule(module, at, faults)
+  if (parsed.id !== undefined && parsed.id !== 'failure') {
+    faults.add(`${at}.id`, `the failure module's id is 'failure', got ${JSON.stringify(parsed.id)}`, ['failure'])
+  }
+  if (parsed.value.type === 'identity') faults.add(`${at}.value.type`, `a failure module is a rawscript`, ['rawscript'])
+  return { ...parsed, id: 'failure' }
+}
+
+/** A module without a check of its id, which depends on where it stands. */
+function flowModule(module: unknown, at: string, faults: Faults): FlowModule {
+  const fields = faults.fields(module, at, 'a module is an object {id, value}')
+  if (!fields) return { id: `(${at})`, value: { type: 'identity' } }
+  refuseUnsupported(fields, unsupported.module, at, faults)
+  const parsed = { ...fields, value: moduleValue(fields.value, `${at}.value`, faults) } as FlowModule
+  faults.boolean(fields, 'continue_on_error', at)
+  checkCondition(fields, 'skip_if', 'before', at, faults)
+  checkStop(fields, at, faults)
+  checkMock(fields, at, faults)
+  for (const key of ['skip_if', 'stop_after_if', 'mock', 'continue_on_error'] as const)
+    if (fields[key] === null) delete parsed[key]
+  const retry = retryOf(fields, at, faults)
+  if (retry) parsed.retry = retry
+  else delete parsed.retry
+  const timeout = timeoutOf(fields.timeout, `${at}.timeout`, faults)
+  if (timeout === undefined) delete parsed.timeout
+  else parsed.timeout = timeout
+  return parsed
+}
+
+function moduleValue(value: unknown, at: string, faults: Faults): ModuleValue {
+  const fields = faults.fields(value, at, `a module's value is an object {type: ${moduleTypes.join(' or ')}}`)
+  if (!fields) return { type: 'identity' }
+  switch (fields.type) {
+    case 'identity':
+      return fields as unknown as ModuleValue
+    case 'rawscript':
+      return rawScript(fields, at, faults)
+    default:
+      faults.notRun(`${at}.type`, 'module type', fields.type, moduleTypes, otherModuleTypes)
+      return { type: 'identity' }
+  }
+}
+
+function rawScript(fields: Fields, at: string, faults: Faults): ModuleValue {
+  refuseUnsupported(fields, unsupported.rawScript, at, faults)
+  if (typeof fields.content !== 'string') {
+    faults.add(`${at}.content`, `a rawscript needs its code as text, got ${nameOf(fields.content)}`)
+  }
+  if (typeof fields.language !== 'string' || !Object.hasOwn(languages, fields.language)) {
+    faults.notRun(`${at}.language`, 'language', fields.language, Object.keys(languages), otherLanguages)
+  }
+  faults.text(fields, 'lock', at)
+  faults.text(fields, 'path', at)
+  faults.text(fields, 'tag', at)
+  // Documents older than input transforms have none.
+  const transforms = faults.object(fields, 'input_transforms', at) ?? {}
+  for (const [name, transform] of Object.entries(transforms)) {
+    checkTransform(transform, 'before', pathOf(`${at}.input_transforms`, name), faults)
+  }
+  return { ...fields, input_transforms: transforms } as unknown as ModuleValue
+}
+
+const transformTypes = ['static', 'javascript'] as const
+
+function checkTransform(transform: unknown, place: Place, at: string, faults: Faults): transform is InputTransform {
+  const fields = faults.fields(transform, at, "an input is {type: 'static', value} or {type: 'javascript', expr}")
+  if (!fields) return false
+  switch (fields.type) {
+    case 'static':
+      checkStatic(fields.value, `${at}.value`, faults)
+      return true
+    case 'javascript':
+      checkExpression(fields.expr, place, `${at}.expr`, faults)
+      return true
+    default:
+      faults.notRun(`${at}.type`, 'type of input', fields.type, transformTypes, ['ai'])
+      return false
+  }
+}
+
+/** `$res:` and `$var:` stand for what is stored elsewhere, also deep inside a value. */
+function checkStatic(value: unknown, at: string, faults: Faults): void {
+  if (typeof value === 'string' && /^\$(res|var):/.test(value)) {
+    faults.add(
+      at,
+      `this version does not look up ${JSON.stringify(value.slice(0, 80))}; pass the value as a flow input or write it here`,
+    )
+  }
+  if (value === null || typeof value !== 'object') return
+  for (const [key, inner] of Object.entries(value)) {
+    checkStatic(inner, Array.isArray(value) ? `${at}[${key}]` : pathOf(at, key), faults)
+  }
+}
+
+function checkFlowEnv(fields: Fields, at: string, faults: Faults): void {
+  const flowEnv = faults.object(fields, 'flow_env', at)
+  if (flowEnv) checkStatic(flowEnv, `${at}.flow_env`, faults)
+}
+
+function checkExpression(source: unknown, place: Place, at: string, faults: Faults): void {
+  if (typeof source !== 'string') faults.add(at, `expected JavaScript as text, got ${nameOf(source)}`)
+  else faults.catching(() => parseExpression(source, place, at))
+}
+
+function checkCondition(fields: Fields, key: string, place: Place, at: string, faults: Faults): Fields | undefined {
+  const condition = faults.object(fields, key, at)
+  if (condition) checkExpression(condition.expr, place, `${at}.${key}.expr`, faults)
+  return condition
+}
+
+function checkStop(fields: Fields, at: string, faults: Faults): void {
+  const stop = checkCondition(fields, 'stop_after_if' satisfies keyof FlowModule, 'after', at, faults)
+  if (!stop) return
+  const here = `${at}.stop_after_if`
+  faults.boolean(stop, 'skip_if_stopped' satisfies keyof StopAfterIf, here)
+  faults.boolean(stop, 'error_include_result' satisfies keyof StopAfterIf, here)
+  faults.text(stop, 'error_message' satisfies keyof StopAfterIf, here)
+}
+
+function checkMock(fields: Fields, at: string, faults: Faults): void {
+  const mock = faults.object(fields, 'mock', at)
+  if (mock) faults.boolean(mock, 'enabled', `${at}.mock`)
+}
+
+function retryOf(fields: Fields, at: string, faults: Faults): Retry | undefined {
+  const given = faults.object(fields, 'retry', at)
+  if (!given) return undefined
+  const here = `${at}.retry`
+  const retry = { ...given } as Retry
+  const constant = faults.object(given, 'constant', here)
+  const exponential = faults.object(given, 'exponential', here)
+  const attempts = { min: 0, max: retryAttemptsMax, whole: true, preset: 0 }
+  if (constant) {
+    const seconds = { min: 0, max: retrySecondsMax, preset: 0 }
+    const place = `${here}.constant`
+    retry.constant = {
+      ...constant,
+      attempts: faults.bounded(constant, 'attempts', attempts, place),
+      seconds: faults.bounded(constant, 'seconds', seconds, place),
+    }
+  } else delete retry.constant
+  if (exponential) {
+    const place = `${here}.exponential`
+    const count = faults.bounded(exponential, 'attempts', attempts, place)
+    // Below 1 the wait would shrink from attempt to attempt. Editors leave 0 where no attempts are asked for.
+    const seconds = { min: count > 0 ? 1 : 0, max: retrySecondsMax, preset: 1 }
+    retry.exponential = {
+      ...exponential,
+      attempts: count,
+      multiplier: faults.bounded(exponential, 'multiplier', { min: 0, max: retrySecondsMax, preset: 1 }, place),
+      seconds: faults.bounded(exponential, 'seconds', seconds, place),
+      random_factor: faults.bounded(exponential, 'random_factor', { min: 0, max: 100, preset: 0 }, place),
+    }
+  } else delete retry.exponential
+  if (!checkCondition(given, 'retry_if', 'after', here, faults)) delete retry.retry_if
+  return retry
+}
+
+/** Seconds, as a number (the older form) or as a transform. One that says nothing is no time-out. */
+function timeoutOf(timeout: unknown, at: string, faults: Faults): InputTransform | number | undefined {
+  if (timeout === undefined || timeout === null) return undefined
+  const seconds = { min: 0.001, max: timeoutSecondsMax, preset: 0 }
+  if (typeof timeout !== 'object') return faults.bounded({ timeout }, 'timeout', seconds, at.slice(0, -'.timeout'.length))
+  if (!checkTransform(timeout, 'after', at, faults)) return undefined
+  if (timeout.type === 'javascript') return timeout
+  if (timeout.value === undefined || timeout.value === null) return undefined
+  faults.bounded(timeout as unknown as Fields, 'value', seconds, at)
+  return timeout
+}
+
+function nameOf(value: unknown): string {
+  if (value === undefined) return 'nothing'
+  if (value === null) return 'null'
+  return Array.isArray(value) ? 'an array' : typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
