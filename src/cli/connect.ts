@@ -59,10 +59,14 @@ export function connect(options: Given): Client {
       `no server runs in the state folder ${home}; start one with \`millrace up\`, or name one with --url or MILLRACE_URL`,
     )
   }
-  if (!URL.canParse(url)) throw new EngineError('E_INVALID', `${JSON.stringify(url)} is not a URL; write http://host:port`, { at: '--url' })
+  if (!URL.canParse(url))
+    throw new EngineError('E_INVALID', `${JSON.stringify(url)} is not a URL; write http://host:port`, { at: '--url' })
   const token = settingOf(options, 'token', undefined) ?? storedToken(home)
   if (token === undefined) {
-    throw new EngineError('E_SETUP', `no token: ${join(home, 'admin-token')} cannot be read; give one with --token or MILLRACE_TOKEN`)
+    throw new EngineError(
+      'E_SETUP',
+      `no token: ${join(home, 'admin-token')} cannot be read; give one with --token or MILLRACE_TOKEN`,
+    )
   }
   return new Client({ url, token, workspace: settingOf(options, 'workspace', 'main') })
 }

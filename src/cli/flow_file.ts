@@ -32,7 +32,11 @@ export function readFlowFile(given: string): FlowFile {
   const fault = document.errors[0]
   if (fault) {
     const at = where(fault.pos[0])
-    throw new EngineError('E_FLOW_INVALID', `${at}: ${fault.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')}`, { at })
+    throw new EngineError(
+      'E_FLOW_INVALID',
+      `${at}: ${fault.message.split('\n')[0]!.replace(/ at line \d+, column \d+:?$/, '')}`,
+      { at },
+    )
   }
   const flow = document.toJS() as FlowDocument | null
   if (flow === null || typeof flow !== 'object' || Array.isArray(flow) || flow.value === undefined) {
@@ -57,7 +61,8 @@ export function readFlowFile(given: string): FlowFile {
 const inlineTag = { tag: '!inline', resolve: (text: string) => `!inline ${text}` }
 
 function fileOf(given: string): string {
-  if (!existsSync(given)) throw new EngineError('E_INVALID', `${given} does not exist; give a flow file or its folder`, { at: given })
+  if (!existsSync(given))
+    throw new EngineError('E_INVALID', `${given} does not exist; give a flow file or its folder`, { at: given })
   if (!statSync(given).isDirectory()) return given
   const name = fileNames.find((candidate) => existsSync(join(given, candidate)))
   if (name === undefined) throw new EngineError('E_INVALID', `${given} holds no ${fileNames.join(', ')}`, { at: given })
@@ -102,7 +107,9 @@ function readCode(codeFile: string, at: string, context: Inlining): string {
     return readFileSync(codeFile, 'utf8')
   } catch (error) {
     const place = context.placeOf(at)
-    throw new EngineError('E_INVALID', `${place}: \`!inline\` names a file that cannot be read (${messageOf(error)})`, { at: place })
+    throw new EngineError('E_INVALID', `${place}: \`!inline\` names a file that cannot be read (${messageOf(error)})`, {
+      at: place,
+    })
   }
 }
 

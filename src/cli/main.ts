@@ -1,2 +1,105 @@
 #!/usr/bin/env node
-console.log('hi')
+// The command `millrace`. Commands are loaded when they are used, so that `millrace flow list` does not load the engine.
+//   M1. Exit codes: 0 done, 1 it failed (one plain message says what, where, and the way out), 2 wrong usage.
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import { addFlowCommands } from './flow.ts'
+import { addJobCommands } from './job.ts'
+import { print, printError, printJson, table } from './output.ts'
+import { listed } from './program.ts'
+import { settingRows, settingsMarkdown, withSettings } from './settings.ts'
+
+function buildProgram(): Command {
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+  const program = new Command('millrace')
+    .description('Runs flows at the speed of an event stream, on nothing but Postgres.')
+    .version(version)
+    .showHelpAfterError('(`--help` after any command shows what it takes)')
+    .exitOverride()
+    .addHelpText('after', examples)
+
+  withSettings(program.command('up'), 'home', 'database', 'host', 'port', 'logLevel')
+    .description('everything: API, a shared worker, and a dedicated worker for each flow that asks for one')
+    .option('--sample', 'deploy the sample flow and feed it with GitHub webhooks')
+    .option('--rate <n>', 'events per second of the sample', '200')
+    .action(async (options) => (await import('./up.ts')).up(options))
+
+  withSettings(program.command('server'), 'home', 'database', 'host', 'port', 'logLevel')
+    .description('the HTTP API alone')
+    .action(async (options) => (await import('./server.ts')).server(options))
+
+  withSettings(program.command('worker'), 'home', 'database', 'url', 'logLevel')
+    .description('a worker: dedicated to flows, or shared by all that have none')
+    .option(
+      '--dedicated <binding>',
+      'bind to <workspace>:flow/<path> or <workspace>:<script path>; may be given again',
+      listed,
+      [],
+    )
+    .option('--tags <tags>', 'shared: which jobs to take, by comma; may be given again (preset: all common ones)', listed, [])
+    .option('--replicas <step=n>', 'warm runners of a step; may be given again', listed, [])
+    .option('--concurrency <n>', 'jobs held at a time')
+    .option('--name <name>', 'shown in logs and lists (preset: host and process id)')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ millrace worker --dedicated main:flow/github/triage --replicas score=2\n  $ millrace worker --tags flow,python3',
+    )
+    .action(async (options) => (await import('./worker.ts')).worker(options))
+
+  addFlowCommands(program)
+  addJobCommands(program)
+
+  withSettings(program.command('migrate'), 'home', 'database')
+    .description('bring the database up to this version; `up`, `server` and `worker` do it themselves')
+    .option('--json', 'print JSON')
+    .action(async (options) => (await import('./migrate.ts')).migrateCommand(options))
+
+  program
+    .command('bench')
+    .description('measure this machine (in a clone): `millrace bench --only drain-3-typescript`')
+    .allowUnknownOption()
+    .argument('[arguments...]', 'passed on to the benchmark')
+    .helpOption(false)
+    .action(async (args: string[]) => (await import('./bench.ts')).bench(args))
+
+  program
+    .command('settings')
+    .description('every setting, its variable, and what holds without it')
+    .option('--json', 'print JSON')
+    .option('--markdown', 'print a Markdown table')
+    .action(showSettings)
+  return program
+}
+
+const examples = `
+Examples:
+  $ millrace up                                       start everything here
+  $ millrace flow push hello.yaml hello               deploy a flow
+  $ millrace flow run hello -d '{"name": "Ada"}' --wait
+  $ millrace job list --failed                        what went wrong
+  $ millrace settings                                 what can be set`
+
+function showSettings(options: { json?: boolean; markdown?: boolean }): void {
+  if (options.markdown) return print(settingsMarkdown())
+  if (options.json) return printJson(settingRows())
+  const rows = settingRows().map((row) => [
+    row.env,
+    process.env[row.env] && !/TOKEN|URL/.test(row.env) ? process.env[row.env]! : row.preset,
+    row.text,
+  ])
+  print(table(['VARIABLE', 'VALUE', ''], rows))
+}
+
+// A reader that went away (`millrace job list | head`), or a terminal that was closed, is no fault.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
+
+try {
+  await buildProgram().parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2 // commander has printed it
+  } else {
+    printError(error, { json: process.argv.includes('--json') })
+    process.exitCode = 1
+  }
+}

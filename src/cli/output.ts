@@ -34,7 +34,11 @@ const bare = {
 
 /** Columns without lines, wide as they must be. */
 export function table(head: string[], rows: string[][]): string {
-  const grid = new Table({ head: head.map(strong), chars: bare, style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] } })
+  const grid = new Table({
+    head: head.map(strong),
+    chars: bare,
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+  })
   grid.push(...rows)
   return grid
     .toString()
@@ -70,7 +74,11 @@ export interface ToldError {
 export function toldError(error: unknown): ToldError {
   if (error instanceof ClientError) return { code: error.code, message: error.message, at: error.at, help: wayOut(error) }
   if (error instanceof EngineError) return { code: error.code, message: error.message, at: error.details.at }
-  return { code: 'E_INTERNAL', message: messageOf(error), help: 'this looks like a fault of millrace; MILLRACE_DEBUG=1 shows where' }
+  return {
+    code: 'E_INTERNAL',
+    message: messageOf(error),
+    help: 'this looks like a fault of millrace; MILLRACE_DEBUG=1 shows where',
+  }
 }
 
 export function printError(error: unknown, options: { json: boolean }): void {

@@ -136,7 +136,9 @@ export function settingOf<Preset extends string | undefined>(
 export function wholeNumber(text: string, at: string, range: { min: number; max: number }): number {
   const value = Number(text)
   if (/^\d+$/.test(text) && value >= range.min && value <= range.max) return value
-  throw new EngineError('E_INVALID', `${at} is ${JSON.stringify(text)}; give a whole number from ${range.min} to ${range.max}`, { at })
+  throw new EngineError('E_INVALID', `${at} is ${JSON.stringify(text)}; give a whole number from ${range.min} to ${range.max}`, {
+    at,
+  })
 }
 
 /** The limits, with what the environment sets of them. */

@@ -156,7 +156,12 @@ export class Client {
     } catch (error) {
       const cause = (error as { cause?: { code?: string; message?: string } }).cause
       const why = cause?.code ?? cause?.message ?? (error as Error).message
-      throw new ClientError({ status: 0, code: 'E_UNREACHABLE', message: `no server answers at ${this.url} (${why})`, cause: error })
+      throw new ClientError({
+        status: 0,
+        code: 'E_UNREACHABLE',
+        message: `no server answers at ${this.url} (${why})`,
+        cause: error,
+      })
     }
     if (response.ok) return text
     throw refused(response.status, text)
@@ -240,7 +245,10 @@ export class Client {
   }
 
   /** What a job and its steps print, piece by piece. `follow`: until the job is over. */
-  async *logs(id: string, options: { follow?: boolean; stop?: AbortSignal } = {}): AsyncGenerator<{ jobId: string; text: string }> {
+  async *logs(
+    id: string,
+    options: { follow?: boolean; stop?: AbortSignal } = {},
+  ): AsyncGenerator<{ jobId: string; text: string }> {
     const offsets = new Map<string, number>([[id, 0]])
     for (let waitMs = pollMinMs; ; waitMs = Math.min(waitMs * 1.5, pollMaxMs)) {
       const job = await this.job(id)
@@ -274,7 +282,10 @@ function runFailed(error: ClientError): ClientError {
 /** The server's answer as an error. It says `{error: {code, message, at}}`; a proxy in between may say anything. */
 function refused(status: number, text: string): ClientError {
   try {
-    const answer = JSON.parse(text) as { error?: { code?: string; name?: string; message?: string; at?: string }; message?: string }
+    const answer = JSON.parse(text) as {
+      error?: { code?: string; name?: string; message?: string; at?: string }
+      message?: string
+    }
     const error = answer.error
     const message = error?.message ?? answer.message
     if (typeof message === 'string') {

@@ -1,0 +1,122 @@
+// `millrace flow …`: deploy flows, run them, look at them.
+import { readFileSync } from 'node:fs'
+import type { Command } from 'commander'
+import { stringify } from 'yaml'
+import { ClientError, type DeployedFlow } from '../client/client.ts'
+import { EngineError, messageOf } from '../core/errors.ts'
+import type { Json } from '../core/json.ts'
+import { connect } from './connect.ts'
+import { readFlowFile } from './flow_file.ts'
+import { note, print, printJson, table } from './output.ts'
+import { clientCommand, type ClientOptions } from './program.ts'
+
+export function addFlowCommands(program: Command): void {
+  const flow = program.command('flow').description('deploy, run and list flows')
+
+  clientCommand(flow.command('push'))
+    .argument('<file>', 'an OpenFlow document (YAML or JSON), or the folder that holds flow.yaml')
+    .argument('[path]', "the flow's path; without it, where the file lies: f/news/digest__flow/flow.yaml → f/news/digest")
+    .description('deploy a flow; jobs under way finish on their own version')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ millrace flow push examples/github-triage/flow.yaml github/triage\n  $ millrace flow push f/news/digest__flow',
+    )
+    .action(push)
+
+  clientCommand(flow.command('run'))
+    .argument('<path>', 'the flow')
+    .option('-d, --data <json>', 'its arguments: a JSON object, @file, or - for stdin', '{}')
+    .option('--wait', 'wait, and print the result')
+    .option('--key <key>', 'name this run: calling again with the same key never starts it twice')
+    .description('start a flow; prints the id of its job')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ millrace flow run hello -d \'{"name": "Ada"}\' --wait\n  $ millrace flow run hello -d @arguments.json',
+    )
+    .action(run)
+
+  clientCommand(flow.command('list')).description('deployed flows').action(list)
+
+  clientCommand(flow.command('show'))
+    .argument('<path>', 'the flow')
+    .description('a deployed flow as YAML, or with --json as JSON')
+    .action(show)
+}
+
+async function push(given: string, path: string | undefined, options: ClientOptions): Promise<void> {
+  const read = readFlowFile(given)
+  const target = path ?? read.path
+  const client = connect(options)
+  try {
+    const outcome = await client.deploy(target, read.flow)
+    if (options.json) printJson({ path: target, outcome })
+    else print(`${outcome} ${client.workspace}/${target}`)
+  } catch (error) {
+    throw placed(error, read.placeOf)
+  }
+}
+
+/** An error of the server about the document, told at the line it is about. */
+function placed(error: unknown, placeOf: (at: string) => string | undefined): unknown {
+  if (!(error instanceof ClientError) || error.at === undefined) return error
+  const place = placeOf(error.at)
+  if (place === undefined) return error
+  const message = `${place}: ${error.message}`
+  return new ClientError({ status: error.status, code: error.code, message, at: error.at, body: error.body, cause: error })
+}
+
+interface RunOptions extends ClientOptions {
+  data: string
+  wait?: boolean
+  key?: string
+}
+
+async function run(path: string, options: RunOptions): Promise<void> {
+  const args = readArguments(options.data)
+  const client = connect(options)
+  const id = await client.run(path, args, options.key === undefined ? {} : { key: options.key })
+  if (!options.wait) {
+    if (options.json) printJson({ id })
+    else print(id)
+    return
+  }
+  if (!options.json) note(id)
+  printJson(await client.result(id))
+}
+
+function readArguments(data: string): Record<string, Json> {
+  let text = data
+  try {
+    if (data === '-') text = readFileSync(0, 'utf8')
+    else if (data.startsWith('@')) text = readFileSync(data.slice(1), 'utf8')
+  } catch (error) {
+    throw new EngineError('E_INVALID', `--data: ${messageOf(error)}`, { at: '--data' })
+  }
+  let value: Json
+  try {
+    value = JSON.parse(text) as Json
+  } catch (error) {
+    throw new EngineError('E_JSON', `--data is not JSON: ${messageOf(error)}`, { at: '--data' })
+  }
+  if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
+  throw new EngineError('E_INVALID', '--data must be a JSON object: one field for each input of the flow', { at: '--data' })
+}
+
+async function list(options: ClientOptions): Promise<void> {
+  const flows = await connect(options).flows()
+  if (options.json) return printJson(flows)
+  if (flows.length === 0) return note('no flows yet; deploy one with `millrace flow push <file>`')
+  print(table(['PATH', 'SUMMARY', 'WORKER', 'EDITED'], flows.map(row)))
+}
+
+function row(flow: DeployedFlow): string[] {
+  return [flow.path, (flow.summary ?? '').slice(0, 60), flow.dedicated_worker ? 'dedicated' : 'shared', flow.edited_at ?? '']
+}
+
+async function show(path: string, options: ClientOptions): Promise<void> {
+  const flow = await connect(options).flow(path)
+  if (options.json) return printJson(flow)
+  const { summary, description, dedicated_worker, tag, value, schema } = flow
+  const document = { summary, description, dedicated_worker, tag, value, schema }
+  print(stringify(JSON.parse(JSON.stringify(document)), { lineWidth: 0 }))
+}

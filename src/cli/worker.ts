@@ -1,0 +1,83 @@
+// `millrace worker`: builds the parts of one worker, and runs it until it is asked to drain.
+import { hostname } from 'node:os'
+import type { Logger } from 'pino'
+import { createSandbox } from '../core/expr/sandbox.ts'
+import { EngineError } from '../core/errors.ts'
+import { createRunnerPool } from '../runner/pool.ts'
+import { loadArtifact } from '../store/artifacts.ts'
+import { createJobTokens } from '../store/job_tokens.ts'
+import { createWorker } from '../worker/worker.ts'
+import { followParent } from './children.ts'
+import { runningServer } from './connect.ts'
+import { createLog, createScreen } from './log.ts'
+import type { GivenSettings } from './program.ts'
+import { readLimits, settingOf, wholeNumber } from './settings.ts'
+import { listenForEnd } from './signals.ts'
+import { openStore } from './store.ts'
+
+export interface WorkerOptions extends GivenSettings {
+  dedicated: string[]
+  tags: string[]
+  replicas: string[]
+  concurrency?: string
+  name?: string
+}
+
+export async function worker(options: WorkerOptions): Promise<void> {
+  const bindings = options.dedicated.map(checkedBinding)
+  const replicas = readReplicas(options.replicas)
+  const limits = readLimits()
+  const concurrency =
+    options.concurrency === undefined ? undefined : wholeNumber(options.concurrency, '--concurrency', { min: 1, max: 1_000_000 })
+  if (bindings.length > 0 && options.tags.length > 0) {
+    throw new EngineError('E_INVALID', 'a worker is dedicated or shared: give --dedicated or --tags, not both', { at: '--tags' })
+  }
+
+  const name = options.name ?? `${hostname()}:${process.pid}`
+  const root = createLog(settingOf(options, 'logLevel', 'info'), createScreen())
+  const log = root.child({ part: `worker ${bindings.length > 0 ? bindings.join(' ') : 'shared'}` })
+  const ending = listenForEnd((request) => log.info(request === 'stop' ? 'draining' : 'stopping at once'))
+  followParent(() => ending.stop.aborted || ending.end())
+  ending.force.addEventListener('abort', () => process.exit(1))
+
+  const store = await openStore(options, { name: `millrace worker ${name}`, log })
+  const baseUrl = settingOf(options, 'url', undefined) ?? runningServer(store.home)?.url ?? 'http://127.0.0.1:8000'
+  const pool = createRunnerPool({ limits, log, home: store.home, artifact: (key) => loadArtifact(store.db.pool, key) })
+  try {
+    const sandbox = await createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
+    const tokens = await createJobTokens(store.db)
+    const parts = { db: store.db, limits, pool, sandbox, tokens, bindings, tags: options.tags, replicas, baseUrl, name, log }
+    await createWorker(concurrency === undefined ? parts : { ...parts, concurrency }).run(ending.stop)
+  } finally {
+    await pool.close()
+    await store.close()
+  }
+  log.info('drained')
+  endProcess(log)
+}
+
+/** What is still open by now (a connection that is being cut, say) must not keep a drained process. */
+function endProcess(log: Logger): void {
+  setTimeout(() => {
+    log.debug({ open: process.getActiveResourcesInfo() }, 'ended with something open')
+    process.exit()
+  }, 2_000).unref()
+  process.exitCode = 0
+}
+
+function checkedBinding(text: string): string {
+  if (/^[a-z0-9][a-z0-9_-]*:\S+$/.test(text)) return text
+  const form = '<workspace>:flow/<path>, or <workspace>:<script path>'
+  throw new EngineError('E_INVALID', `${JSON.stringify(text)} names nothing to bind to; write ${form}`, { at: '--dedicated' })
+}
+
+function readReplicas(given: string[]): Record<string, number> {
+  return Object.fromEntries(
+    given.map((text) => {
+      const [step, count] = text.split('=')
+      if (!step || !count)
+        throw new EngineError('E_INVALID', `${JSON.stringify(text)}: write <step>=<number>`, { at: '--replicas' })
+      return [step, wholeNumber(count, `--replicas ${step}`, { min: 1, max: 256 })]
+    }),
+  )
+}
