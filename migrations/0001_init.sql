@@ -149,7 +149,7 @@ create table job (
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index job_ready on job (tag, priority desc, id) where state = 'ready';
 create index job_parked on job (run_at) where state = 'parked';
-create index job_running on job (worker_id) where state = 'running';
+create index job_canceled on job (worker_id) where canceled_by is not null;
 
 -- Ordered records of jobs that live long. A short job never has a row here.
 create table job_journal (
@@ -193,13 +193,22 @@ create table job_key (
   primary key (workspace_id, key)
 );
 
--- Console output of steps, in pieces. id is the step's. Partitioned as job_done is.
+-- What steps say while they run, in pieces: console output, and pieces of a streamed result. id is the step's.
+-- Partitioned as job_done is.
 create table job_log (
   id uuid not null,
+  channel smallint not null default 0, -- 0: console output, 1: streamed result
   n integer not null,
   content text not null,
-  primary key (id, n)
+  primary key (id, channel, n)
 ) partition by range (id);
 create table job_log_rest partition of job_log default;
+
+-- How far a step says it is, in percent.
+create table job_progress (
+  id uuid primary key,
+  percent smallint not null,
+  at timestamptz not null default clock_timestamp()
+);
 
 insert into workspace (id, name) values ('main', 'Main');

@@ -32,6 +32,8 @@ export interface Limits {
   parkAfterMs: number
   leaseMs: number
   heartbeatMs: number
+  /** A worker whose connection is gone and whose last heartbeat is older than this is dead before its lease ends. */
+  hintAfterMs: number
   reapMs: number
   pollMs: number
   /** A job lost (its worker died) more often than this fails as poison. */
@@ -52,6 +54,9 @@ export interface Limits {
   sharedRunnersMax: number
   /** How long run_wait_result waits. */
   waitResultMs: number
+  /** A stopping worker starts no step after the first, and leaves steps behind after the second. */
+  drainStepsMs: number
+  drainMs: number
   retentionDays: number
 }
 
@@ -74,8 +79,9 @@ export const defaultLimits: Limits = {
   journalAfterMs: 200,
   parkAfterMs: 1_000,
   leaseMs: 15_000,
-  heartbeatMs: 3_000,
-  reapMs: 400,
+  heartbeatMs: 400,
+  hintAfterMs: 650,
+  reapMs: 250,
   pollMs: 2_000,
   lostMax: 3,
   crashesMax: 3,
@@ -88,6 +94,8 @@ export const defaultLimits: Limits = {
   expressionMemoryBytes: 16 * MiB,
   sharedRunnersMax: 8,
   waitResultMs: 600_000,
+  drainStepsMs: 5_000,
+  drainMs: 30_000,
   retentionDays: 30,
 }
 

@@ -1,0 +1,227 @@
+// The way in: jobs of requests that arrive together share one insert, one commit and one wake-up.
+//   Q1. enqueue() resolves after the commit that holds the job, or rejects. After an outage in the middle of a commit its
+//       outcome is unknown: it rejects with E_DATABASE, and only a key makes asking again safe.
+//   Q2. Self-clocking: while an insert is under way the next one gathers; no timer, so a lone job waits for nobody.
+//   Q3. A tag with new jobs is notified after the commit, at most once every wakeGapMs; never forgotten (the gap trails).
+// HOT. Per job: one string. Per batch: one statement.
+import { EngineError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import type { JsonText } from '../core/json.ts'
+import { asEngineError, run, type Database } from './db.ts'
+import { insertJobs, insertKeyedJobs, notify, printNewJob, workChannel, type NewJob } from './jobs.ts'
+
+export interface Enqueuer {
+  /**
+   * Stores jobs, all or none, and gives their ids in order (a key that is taken gives the id of its first job).
+   * @throws EngineError E_QUEUE_FULL, E_DATABASE
+   */
+  enqueue(jobs: readonly NewJob[]): Promise<string[]>
+  /** Jobs accepted and not yet stored. */
+  pending(): number
+  close(): Promise<void>
+}
+
+// Inserts under way at a time: a second one is parsed while the first one's commit is flushed.
+const lanesMax = 2
+// Past some thousand rows an insert gets no cheaper per row, and holds up the ones behind it.
+const batchBytesMax = 4 << 20
+// A worker that was just woken claims all there is; waking it again so soon costs it more than it gains.
+const wakeGapMs = 2
+// Requests beyond this many bytes not yet stored are turned away.
+const pendingBytesMax = 256 << 20
+
+interface Waiting {
+  jobs: readonly NewJob[]
+  text: JsonText
+  resolve(ids: string[]): void
+  reject(error: unknown): void
+}
+
+export function createEnqueuer({ db, limits }: { db: Database; limits: Limits }): Enqueuer {
+  let gathered: Waiting[] = []
+  let pendingBytes = 0
+  let pendingJobs = 0
+  let lanesBusy = 0
+  let scheduled = false
+  let closed = false
+  const idle: (() => void)[] = []
+  const wakes = createWakes(db)
+  const depths = createDepths(db)
+
+  function pump(): void {
+    scheduled = false
+    while (gathered.length > 0 && lanesBusy < lanesMax) {
+      const batch = takeBatch()
+      lanesBusy += 1
+      void store(batch).finally(() => {
+        lanesBusy -= 1
+        pump()
+      })
+    }
+    if (lanesBusy === 0 && gathered.length === 0) for (const resolve of idle.splice(0)) resolve()
+  }
+
+  function takeBatch(): Waiting[] {
+    let bytes = 0
+    let count = 0
+    while (count < gathered.length && (count === 0 || bytes + gathered[count]!.text.length <= batchBytesMax)) {
+      bytes += gathered[count]!.text.length
+      count += 1
+    }
+    if (count === gathered.length) {
+      const all = gathered
+      gathered = []
+      return all
+    }
+    return gathered.splice(0, count)
+  }
+
+  async function store(batch: Waiting[]): Promise<void> {
+    try {
+      await insertJobs(db.pool, `[${batch.map((waiting) => waiting.text).join(',')}]`)
+      for (const waiting of batch) settle(waiting, waiting.jobs.map((job) => job.id))
+    } catch (error) {
+      const outage = asEngineError(error)
+      if (batch.length > 1 && !(outage instanceof EngineError)) {
+        // One request's fault (an id used twice, say) must not fail its neighbours: each alone.
+        for (const waiting of batch) await store([waiting])
+        return
+      }
+      for (const waiting of batch) fail(waiting, outage)
+    }
+  }
+
+  function settle(waiting: Waiting, ids: string[]): void {
+    forget(waiting)
+    for (const job of waiting.jobs) if (job.runAtMs === undefined) wakes.wake(job.tag)
+    waiting.resolve(ids)
+  }
+
+  function fail(waiting: Waiting, error: unknown): void {
+    forget(waiting)
+    waiting.reject(error)
+  }
+
+  function forget(waiting: Waiting): void {
+    pendingBytes -= waiting.text.length
+    pendingJobs -= waiting.jobs.length
+  }
+
+  async function enqueueKeyed(jobs: readonly NewJob[]): Promise<string[]> {
+    // Named jobs need the answer of the database, so they do not share the insert of the others.
+    const first = new Map<string, NewJob>()
+    for (const job of jobs) if (!first.has(nameOf(job))) first.set(nameOf(job), job)
+    try {
+      const idOf = await insertKeyedJobs(db.pool, [...first.values()])
+      for (const job of first.values()) if (idOf.get(job.id) === job.id) wakes.wake(job.tag)
+      return jobs.map((job) => idOf.get(first.get(nameOf(job))!.id)!)
+    } catch (error) {
+      throw asEngineError(error)
+    }
+  }
+
+  return {
+    enqueue(jobs) {
+      if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
+      if (jobs.length === 0) return Promise.resolve([])
+      const full = jobs.find((job) => depths.add(job.tag, 1) > limits.queueJobsMax)
+      if (full || pendingBytes > pendingBytesMax) {
+        const what = full ? `tag ${full.tag} has ${limits.queueJobsMax} jobs waiting` : 'too many requests wait to be stored'
+        return Promise.reject(new EngineError('E_QUEUE_FULL', `the queue is full: ${what}; try again later`, { retryAfterS: 5 }))
+      }
+      const named = jobs.filter((job) => job.key !== undefined)
+      if (named.length === jobs.length) return enqueueKeyed(jobs)
+      if (named.length > 0) {
+        return Promise.reject(new EngineError('E_INVALID', 'either all jobs of a request carry a key, or none'))
+      }
+      return new Promise((resolve, reject) => {
+        const waiting: Waiting = { jobs, text: jobs.map(printNewJob).join(','), resolve, reject }
+        gathered.push(waiting)
+        pendingBytes += waiting.text.length
+        pendingJobs += jobs.length
+        if (!scheduled) {
+          scheduled = true
+          setImmediate(pump) // whatever else arrived in this turn of the event loop comes along
+        }
+      })
+    },
+    pending: () => pendingJobs,
+    async close() {
+      closed = true
+      if (lanesBusy > 0 || gathered.length > 0) await new Promise<void>((resolve) => idle.push(resolve))
+      await wakes.close()
+      depths.close()
+    },
+  }
+}
+
+function nameOf(job: NewJob): string {
+  return `${job.workspaceId} ${job.key}`
+}
+
+/** Wake-ups: one notify under way at a time, each tag at most once every wakeGapMs, the last one never left out. */
+function createWakes(db: Database) {
+  const dirty = new Set<string>()
+  let running: Promise<void> | null = null
+  let closed = false
+
+  async function send(): Promise<void> {
+    while (dirty.size > 0) {
+      const tags = [...dirty]
+      dirty.clear()
+      // Lost with the connection: workers poll.
+      await Promise.all(tags.map((tag) => notify(db.pool, workChannel, tag))).catch(() => {})
+      if (!closed) await new Promise((resolve) => setTimeout(resolve, wakeGapMs))
+    }
+    running = null
+  }
+
+  return {
+    wake(tag: string): void {
+      dirty.add(tag)
+      running ??= send()
+    },
+    async close(): Promise<void> {
+      closed = true
+      await running
+    },
+  }
+}
+
+/** How many active jobs a tag has, roughly: counted now and then, and what we added since. Only the bound depends on it. */
+function createDepths(db: Database) {
+  const depths = new Map<string, number>()
+  let timer: NodeJS.Timeout | undefined
+  let closed = false
+
+  async function recount(): Promise<void> {
+    const began = Date.now()
+    try {
+      const rows = await run<{ tag: string; jobs: number }>(db.pool, 'queue_depths', [])
+      depths.clear()
+      for (const row of rows) depths.set(row.tag, row.jobs)
+    } catch {
+      // Counted again soon; meanwhile the bound errs on the safe side: it only grows.
+    }
+    schedule(Math.max(2_000, (Date.now() - began) * 50))
+  }
+
+  function schedule(inMs: number): void {
+    if (closed) return
+    timer = setTimeout(() => void recount(), inMs)
+    timer.unref()
+  }
+
+  schedule(0)
+  return {
+    add(tag: string, jobs: number): number {
+      const depth = (depths.get(tag) ?? 0) + jobs
+      depths.set(tag, depth)
+      return depth
+    },
+    close(): void {
+      closed = true
+      clearTimeout(timer)
+    },
+  }
+}

@@ -1,0 +1,212 @@
+// Jobs as workers and the API move them. Every write of a worker names (job, worker, epoch) and does nothing when they no
+// longer hold; what was no longer ours comes back and is handled by the caller.
+import { randomFillSync } from 'node:crypto'
+import { EngineError } from '../core/errors.ts'
+import { createJobIds } from '../core/job/ids.ts'
+import type { JsonText } from '../core/json.ts'
+import { run, type Queryable } from './db.ts'
+
+/** Advisory locks of workers are (workerLockClass, worker id). */
+export const workerLockClass = 0x6d_72 // 'mr'
+
+const randomWords = new Uint32Array(2_048)
+let randomAt = randomWords.length
+
+function random48(): number {
+  if (randomAt === randomWords.length) {
+    randomFillSync(randomWords)
+    randomAt = 0
+  }
+  const high = randomWords[randomAt++]! & 0xffff
+  return high * 0x1_0000_0000 + randomWords[randomAt++]!
+}
+
+const nextJobId = createJobIds(random48)
+
+/** The id of a new job. Ids of one process grow. */
+export function newJobId(nowMs = Date.now()): string {
+  return nextJobId(nowMs)
+}
+
+export interface ClaimedJob {
+  id: string
+  version_id: string
+  epoch: number
+  args: JsonText
+  created_by: string
+  waiter: number | null
+  lost: number
+  journaled: boolean
+  canceled_by: string | null
+}
+
+export function claimJobs(on: Queryable, claim: { workerId: number; tag: string; jobsMax: number }): Promise<ClaimedJob[]> {
+  return run<ClaimedJob>(on, 'claim_jobs', [claim.workerId, claim.tag, claim.jobsMax])
+}
+
+/** `batch`: a JSON array of {id, epoch, status, result, steps}. Gives the ids that were no longer ours. */
+export async function finishJobs(on: Queryable, workerId: number, batch: JsonText): Promise<string[]> {
+  const strangers = await run<{ id: string }>(on, 'finish_jobs', [workerId, batch])
+  return strangers.map((row) => row.id)
+}
+
+/** `batch`: a JSON array of {id, epoch, n, record}. Gives the ids that were no longer ours. */
+export async function appendJournal(on: Queryable, workerId: number, batch: JsonText): Promise<string[]> {
+  const strangers = await run<{ id: string }>(on, 'append_journal', [workerId, batch])
+  return strangers.map((row) => row.id)
+}
+
+export interface JournalRow {
+  job_id: string
+  n: number
+  record: JsonText
+}
+
+export function readJournal(on: Queryable, jobIds: readonly string[]): Promise<JournalRow[]> {
+  return run<JournalRow>(on, 'read_journal', [jobIds])
+}
+
+/** Gives jobs back to the queue (`runAtMs` null) or parks them until then. */
+export async function releaseJobs(
+  on: Queryable,
+  workerId: number,
+  jobs: readonly { id: string; epoch: number; runAtMs: number | null }[],
+): Promise<{ tags: string[] }> {
+  const batch = JSON.stringify(jobs.map((job) => ({ id: job.id, epoch: job.epoch, run_at_ms: job.runAtMs })))
+  const rows = await run<{ tag: string }>(on, 'release_jobs', [workerId, batch])
+  return { tags: [...new Set(rows.map((row) => row.tag))] }
+}
+
+export type CancelOutcome = 'canceled' | 'asked' | 'finished' | 'missing'
+
+/**
+ * Cancels a job. One that nobody runs ends at once ('canceled'); a running one is 'asked' through its worker; one that
+ * is over stays as it is ('finished').
+ */
+export async function cancelJob(
+  on: Queryable,
+  job: { workspaceId: string; id: string; by: string; reason: string },
+): Promise<CancelOutcome> {
+  // A job may be claimed between the statement's snapshot and its write: then nothing matches, and asking again settles it.
+  for (let round = 0; round < 5; round++) {
+    const [row] = await run<{ outcome: CancelOutcome; waiter: number | null }>(on, 'cancel_job', [
+      job.workspaceId,
+      job.id,
+      job.by,
+      job.reason,
+    ])
+    if (!row) continue
+    if (row.outcome === 'asked') await notify(on, 'millrace_control', `cancel ${job.id}`)
+    if (row.outcome === 'canceled' && row.waiter !== null) await notify(on, doneChannel(row.waiter), `${job.id} canceled`)
+    return row.outcome
+  }
+  return 'missing'
+}
+
+export interface CanceledJob {
+  id: string
+  canceled_by: string
+  canceled_reason: string
+}
+
+export function canceledJobs(on: Queryable, workerId: number): Promise<CanceledJob[]> {
+  return run<CanceledJob>(on, 'canceled_jobs', [workerId])
+}
+
+export interface Reaped {
+  workers: number[] | null
+  jobs_back: number
+  jobs_poisoned: number
+  tags: string[] | null
+}
+
+/** `now`: null in production (the database's clock decides). */
+export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lostMax: number; now?: Date }): Promise<Reaped> {
+  const [row] = await run<Reaped>(on, 'reap_workers', [reap.now ?? null, workerLockClass, reap.hintAfterMs, reap.lostMax])
+  return row!
+}
+
+export async function wakeDueJobs(on: Queryable, wake: { jobsMax: number; now?: Date }): Promise<string[]> {
+  const rows = await run<{ tag: string }>(on, 'wake_due_jobs', [wake.now ?? null, wake.jobsMax])
+  return rows.map((row) => row.tag)
+}
+
+/** Where a server process hears of finished jobs that a caller of its waits for. */
+export function doneChannel(serverId: number): string {
+  return `millrace_done_${serverId}`
+}
+
+/** Payload: a tag that has ready jobs. */
+export const workChannel = 'millrace_work'
+/** Payload: `deploy <workspace> <path> <version id>` or `cancel <job id>`. */
+export const controlChannel = 'millrace_control'
+
+/** The longest payload Postgres takes is 7,999 bytes. */
+export const payloadBytesMax = 7_999
+
+export async function notify(on: Queryable, channel: string, payload: string): Promise<void> {
+  await run(on, 'notify', [channel, payload])
+}
+
+export interface LogPiece {
+  id: string
+  channel: 0 | 1
+  n: number
+  text: string
+}
+
+export async function appendLogs(on: Queryable, pieces: readonly LogPiece[]): Promise<void> {
+  await run(on, 'append_logs', [JSON.stringify(pieces.map((p) => ({ id: p.id, c: p.channel, n: p.n, t: p.text })))])
+}
+
+export async function setProgress(on: Queryable, id: string, percent: number): Promise<void> {
+  await run(on, 'set_progress', [id, Math.max(0, Math.min(100, Math.round(percent)))])
+}
+
+/** A job to be stored. `args` is stored as it is: see J1 of core/json.ts. */
+export interface NewJob {
+  id: string
+  workspaceId: string
+  versionId: string
+  tag: string
+  priority: number
+  args: JsonText
+  createdBy: string
+  /** Parked until then. */
+  runAtMs?: number
+  /** The caller's own name for it: a second job of that key is not started; the first one's id is given. */
+  key?: string
+  /** The server process that has a caller waiting. */
+  waiter?: number
+  parentId?: string
+}
+
+/** HOT. One job as an element of enqueue's document. Only args are long, and they are copied as they are. */
+export function printNewJob(job: NewJob): JsonText {
+  let text = `{"id":"${job.id}","ws":"${job.workspaceId}","v":${job.versionId},"tag":${JSON.stringify(job.tag)},"by":${JSON.stringify(job.createdBy)},"args":${job.args}`
+  if (job.priority !== 0) text += `,"p":${job.priority}`
+  if (job.waiter !== undefined) text += `,"w":${job.waiter}`
+  if (job.runAtMs !== undefined) text += `,"at":${Math.ceil(job.runAtMs)}`
+  if (job.parentId !== undefined) text += `,"parent":"${job.parentId}"`
+  if (job.key !== undefined) text += `,"key":${JSON.stringify(job.key)}`
+  return text + '}'
+}
+
+/** Stores jobs without keys. One statement, one transaction. */
+export async function insertJobs(on: Queryable, batch: JsonText): Promise<void> {
+  await run(on, 'enqueue_jobs', [batch])
+}
+
+/** Stores jobs with keys (each key once in the batch). Gives asked id → the id of the key's job. */
+export async function insertKeyedJobs(on: Queryable, jobs: readonly NewJob[]): Promise<Map<string, string>> {
+  const idOf = new Map<string, string>()
+  let missing = jobs
+  for (let round = 0; missing.length > 0; round++) {
+    if (round === 5) throw new EngineError('E_BUSY', 'the same key is being used by another request; try again', { retryAfterS: 1 })
+    const batch = `[${missing.map(printNewJob).join(',')}]`
+    const rows = await run<{ asked_id: string; job_id: string | null }>(on, 'enqueue_keyed_jobs', [batch])
+    for (const row of rows) if (row.job_id !== null) idOf.set(row.asked_id, row.job_id)
+    missing = missing.filter((job) => !idOf.has(job.id))
+  }
+  return idOf
+}

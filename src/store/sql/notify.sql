@@ -1,0 +1,2 @@
+-- notify: wake whoever listens on channel $1.
+select pg_notify($1, $2)

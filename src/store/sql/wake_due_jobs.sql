@@ -1,0 +1,11 @@
+-- wake_due_jobs: parked jobs whose time has come become ready, at most $2. $1: now (null in production). Returns their tags.
+with due as materialized (
+  select id from job
+   where state = 'parked' and run_at <= coalesce($1::timestamptz, clock_timestamp())
+   order by run_at
+   limit $2
+     for no key update skip locked
+), ready as (
+  update job set state = 'ready', run_at = null from due where job.id = due.id returning job.tag
+)
+select distinct tag from ready

@@ -1,0 +1,66 @@
+// Answers: tells the server processes whose callers wait that their jobs are done. After the commit, never inside it.
+//   A1. A hint: a server polls for what it waits for, so one that is lost only delays.
+//   A2. One notify per server and turn of the event loop; the result comes along when it fits a payload.
+import type { Database } from '../store/db.ts'
+import { doneChannel, notify, payloadBytesMax } from '../store/jobs.ts'
+import type { Run } from './runs.ts'
+
+export interface Answers {
+  tell(run: Run): void
+  close(): Promise<void>
+}
+
+export function createAnswers({ db }: { db: Database }): Answers {
+  let lines = new Map<number, string[]>()
+  const sending = new Set<Promise<void>>()
+
+  function flush(): void {
+    const batch = lines
+    lines = new Map()
+    for (const [server, texts] of batch) {
+      for (const payload of payloadsOf(texts)) {
+        const sent = notify(db.pool, doneChannel(server), payload)
+          .catch(() => {}) // the server polls
+          .finally(() => sending.delete(sent))
+        sending.add(sent)
+      }
+    }
+  }
+
+  return {
+    tell(run) {
+      const server = run.job.waiter
+      if (server === null) return
+      if (lines.size === 0) process.nextTick(flush)
+      const head = `${run.id} ${run.status}`
+      const whole = `${head} ${run.result}`
+      // A character is at most 3 bytes of UTF-8 per UTF-16 unit.
+      const line = whole.length * 3 <= payloadBytesMax || Buffer.byteLength(whole) <= payloadBytesMax ? whole : head
+      const texts = lines.get(server)
+      if (texts) texts.push(line)
+      else lines.set(server, [line])
+    },
+    async close() {
+      await Promise.all(sending)
+    },
+  }
+}
+
+/** Lines packed into payloads that Postgres takes. */
+function payloadsOf(texts: readonly string[]): string[] {
+  const payloads: string[] = []
+  let payload = ''
+  let bytes = 0
+  for (const text of texts) {
+    const size = Buffer.byteLength(text) + 1
+    if (bytes > 0 && bytes + size > payloadBytesMax) {
+      payloads.push(payload)
+      payload = ''
+      bytes = 0
+    }
+    payload += (bytes === 0 ? '' : '\n') + text
+    bytes += size
+  }
+  if (bytes > 0) payloads.push(payload)
+  return payloads
+}

@@ -1,0 +1,118 @@
+// Bindings: what a dedicated worker is dedicated to, and the versions it has warm.
+//   B1. refresh() makes the current version of every binding loaded and warm, then lets go of versions that are neither
+//       current nor run by any job. Told by a deploy, and asked by the poll in case that was lost.
+//   B2. A new version that cannot be warmed is reported and tried again when a job needs it; the old one goes on.
+import type { RunnerPool } from '../runner/pool_types.ts'
+import type { Database } from '../store/db.ts'
+import { currentFlow, currentScript } from '../store/versions.ts'
+import { messageOf } from '../core/errors.ts'
+import type { Plans } from './plans.ts'
+import type { WorkerLog } from './report.ts'
+
+export interface Bindings {
+  refresh(): Promise<void>
+  /** HOT. A job of this version is held; it left. */
+  entered(versionId: string): void
+  left(versionId: string): void
+}
+
+export function createBindings(parts: {
+  db: Database
+  pool: RunnerPool
+  plans: Plans
+  bindings: readonly string[]
+  replicas: Record<string, number>
+  log: WorkerLog
+}): Bindings {
+  const { db, pool, plans, log } = parts
+  /** binding → its current version. */
+  const current = new Map<string, string>()
+  const running = new Map<string, number>()
+  const warned = new Set<string>()
+  let busy: Promise<void> | null = null
+  let again = false
+
+  async function look(): Promise<void> {
+    for (const binding of parts.bindings) {
+      const { workspaceId, path, isFlow } = parseBinding(binding)
+      const version = await (isFlow ? currentFlow : currentScript)(db.pool, workspaceId, path)
+      if (!version || version.tag !== binding) {
+        const why = version ? `its jobs have tag ${version.tag}: deploy it with dedicated_worker: true` : 'it is not deployed'
+        if (!warned.has(binding)) log.warn({ binding }, `dedicated to ${binding}, but ${why}`)
+        warned.add(binding)
+        if (!version) current.delete(binding)
+        continue
+      }
+      warned.delete(binding)
+      if (current.get(binding) === version.versionId) continue
+      await warm(binding, version.versionId)
+    }
+    await letGo()
+  }
+
+  async function warm(binding: string, versionId: string): Promise<void> {
+    const plan = await plans.load(versionId)
+    if (plan instanceof Error) {
+      log.error({ binding, versionId, reason: plan.message }, 'this version cannot be run')
+    } else {
+      const stepOf = new Map(plan.steps.filter((s) => s.spec).map((s) => [s.spec!.key, s.step.id]))
+      const warmed = await Promise.allSettled(plan.specs.map((spec) => pool.warm(spec, parts.replicas[stepOf.get(spec.key)!] ?? 1)))
+      for (const one of warmed) {
+        if (one.status === 'rejected') log.error({ binding, versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
+      }
+      log.info({ binding, versionId, runners: plan.specs.length }, 'version warm')
+    }
+    current.set(binding, versionId)
+    running.set(versionId, running.get(versionId) ?? 0) // known, so that it is let go when the next one comes
+  }
+
+  /** Old versions nobody runs: their runners stop, their plans go. */
+  async function letGo(): Promise<void> {
+    if (parts.bindings.length === 0) return // a shared worker's pool lets go by itself
+    const kept = new Set(current.values())
+    for (const [versionId, jobs] of running) {
+      if (jobs > 0 || kept.has(versionId)) continue
+      running.delete(versionId)
+      await drop(versionId)
+    }
+  }
+
+  async function drop(versionId: string): Promise<void> {
+    const plan = plans.loaded(versionId)
+    plans.forget(versionId)
+    if (!plan || plan instanceof Error) return
+    log.info({ versionId, path: plan.plan.path }, 'version let go')
+    await Promise.all(plan.specs.map((spec) => pool.release(spec.key)))
+  }
+
+  return {
+    refresh() {
+      if (busy) {
+        again = true
+        return busy
+      }
+      busy = (async () => {
+        do {
+          again = false
+          await look()
+        } while (again)
+      })().finally(() => {
+        busy = null
+      })
+      return busy
+    },
+    entered(versionId) {
+      running.set(versionId, (running.get(versionId) ?? 0) + 1)
+    },
+    left(versionId) {
+      running.set(versionId, (running.get(versionId) ?? 1) - 1)
+    },
+  }
+}
+
+function parseBinding(binding: string): { workspaceId: string; path: string; isFlow: boolean } {
+  const colon = binding.indexOf(':')
+  const rest = binding.slice(colon + 1)
+  const isFlow = rest.startsWith('flow/')
+  return { workspaceId: binding.slice(0, colon), path: isFlow ? rest.slice(5) : rest, isFlow }
+}

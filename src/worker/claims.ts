@@ -1,0 +1,144 @@
+// Claims: takes ready jobs of the worker's tags in batches, whenever there may be some and there is room.
+//   C1. One claim under way at a time, on a connection of its own. Held jobs never exceed the window.
+//   C2. A tag is asked when it was notified, when its last claim came back full, or when the poll is due; so a lost
+//       notification delays a job by pollMs at most, and an empty queue is not asked again and again.
+//   C3. The window follows the work (Little's law): about windowMs of what the worker finishes, so that held jobs are young
+//       when they end (no journal, little to take over), and never so few that runners wait.
+// HOT. Per batch: one statement.
+import type pg from 'pg'
+import type { Limits } from '../core/limits.ts'
+import { isOutage, type Database } from '../store/db.ts'
+import { claimJobs, type ClaimedJob } from '../store/jobs.ts'
+import type { WorkerCounters, WorkerLog } from './report.ts'
+
+const windowMs = 120
+const windowMin = 200
+// Below this share of the window a claim is not worth its round trip while jobs are held.
+const roomShareMin = 0.25
+
+export interface Claims {
+  /** This tag may have ready jobs. */
+  wake(tag: string): void
+  wakeAll(): void
+  /** There may be room again. */
+  pump(): void
+  /** Takes no more; resolves once no claim is under way. */
+  stop(): Promise<void>
+}
+
+export function createClaims(parts: {
+  db: Database
+  limits: Limits
+  workerId: number
+  tags: () => readonly string[]
+  /** Jobs held now. */
+  held: () => number
+  /** Something downstream is full: claim nothing. */
+  full: () => boolean
+  take: (tag: string, jobs: ClaimedJob[]) => void
+  counters: WorkerCounters
+  log: WorkerLog
+  concurrency?: number
+}): Claims {
+  const { db, limits, workerId, counters, log } = parts
+  const heldMax = parts.concurrency ?? limits.workerJobsMax
+  const wanted = new Set<string>()
+  let client: pg.Client | null = null
+  let running: Promise<void> | null = null
+  let stopped = false
+  let turn = 0
+
+  // The window and what it is made from.
+  let window = Math.min(heldMax, 500)
+  let measuredAtMs = performance.now()
+  let measuredJobs = counters.jobsFinished
+
+  function measure(): void {
+    const nowMs = performance.now()
+    const spanMs = nowMs - measuredAtMs
+    if (spanMs < 50) return
+    const rate = (counters.jobsFinished - measuredJobs) / spanMs
+    measuredAtMs = nowMs
+    measuredJobs = counters.jobsFinished
+    const fits = Math.min(heldMax, Math.max(windowMin, rate * windowMs))
+    // Up quickly (a window that is full hides the rate that was possible), down slowly (one quiet moment means nothing).
+    window = fits > window * 0.75 ? Math.min(heldMax, Math.max(fits, window * 1.5)) : Math.max(fits, window * 0.9)
+  }
+
+  function room(): number {
+    return Math.floor(window) - parts.held()
+  }
+
+  function ready(): boolean {
+    if (stopped || wanted.size === 0 || parts.full()) return false
+    const free = room()
+    return free > 0 && (free >= Math.min(window * roomShareMin, limits.claimJobsMax) || parts.held() === 0)
+  }
+
+  function pump(): void {
+    if (running || !ready()) return
+    running = claimWhileReady().finally(() => {
+      running = null
+      pump()
+    })
+  }
+
+  async function claimWhileReady(): Promise<void> {
+    while (ready()) {
+      measure()
+      const tag = nextTag()
+      if (tag === undefined) return
+      wanted.delete(tag) // before the claim: a notification that comes while it is under way counts
+      const jobsMax = Math.min(limits.claimJobsMax, room())
+      if (jobsMax <= 0) {
+        wanted.add(tag)
+        return
+      }
+      try {
+        client ??= await db.connect({ name: 'millrace claim' })
+        const jobs = await claimJobs(client, { workerId, tag, jobsMax })
+        counters.claims += 1
+        counters.jobsClaimed += jobs.length
+        if (jobs.length === jobsMax) wanted.add(tag)
+        if (jobs.length > 0) parts.take(tag, jobs)
+      } catch (error) {
+        wanted.add(tag)
+        client?.end().catch(() => {})
+        client = null
+        log[isOutage(error) ? 'warn' : 'error']({ err: error }, 'claim failed; trying again')
+        await new Promise((resolve) => setTimeout(resolve, 200))
+      }
+    }
+  }
+
+  /** Tags take turns, so that a busy one does not starve the others. */
+  function nextTag(): string | undefined {
+    const tags = parts.tags()
+    for (let i = 0; i < tags.length; i++) {
+      const tag = tags[(turn + i) % tags.length]!
+      if (!wanted.has(tag)) continue
+      turn = (turn + i + 1) % tags.length
+      return tag
+    }
+    wanted.clear()
+    return undefined
+  }
+
+  return {
+    wake(tag) {
+      if (!parts.tags().includes(tag)) return
+      wanted.add(tag)
+      pump()
+    },
+    wakeAll() {
+      for (const tag of parts.tags()) wanted.add(tag)
+      pump()
+    },
+    pump,
+    async stop() {
+      stopped = true
+      await running
+      await client?.end().catch(() => {})
+    },
+  }
+}

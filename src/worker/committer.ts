@@ -1,0 +1,214 @@
+// The commit channel: what happened becomes durable, many facts in one statement, while the worker goes on.
+//   C1. Self-clocking: while a commit is under way the next batch gathers. No timer: a lone job is committed at once.
+//   C2. Facts of one job are committed in order: its journal before its end (an end waits for its own journal rows).
+//   C3. A batch whose outcome is unknown (connection lost) is sent again: the statements name (job, worker, epoch), so a
+//       second time does nothing; a job found missing then was either committed the first time or taken over.
+//   C4. backlogBytes() bounds: the claims stop above limits.commitBacklogBytesMax.
+// HOT. Per job: one string. Per batch: one statement.
+import type pg from 'pg'
+import type { Limits } from '../core/limits.ts'
+import { isOutage, type Database } from '../store/db.ts'
+import { appendJournal, appendLogs, finishJobs, type LogPiece } from '../store/jobs.ts'
+import type { WorkerCounters, WorkerLog } from './report.ts'
+
+/** A finished job on its way to job_done. */
+export interface Finished {
+  readonly id: string
+  /** {id, epoch, status, result, steps} as JSON. */
+  readonly text: string
+  /** `refused`: it was not ours any more. */
+  committed(refused: boolean): void
+}
+
+/** A record on its way to job_journal. */
+export interface Journaled {
+  readonly id: string
+  /** {id, epoch, n, record} as JSON. */
+  readonly text: string
+  committed(refused: boolean): void
+}
+
+export interface Committer {
+  finish(job: Finished): void
+  journal(record: Journaled): void
+  log(piece: LogPiece): void
+  backlogBytes(): number
+  backlogRows(): number
+  /** Resolves once everything handed in so far is durable. */
+  drained(): Promise<void>
+  close(): Promise<void>
+}
+
+const retryAfterMs = [50, 100, 200, 400, 800, 1_000] as const
+
+export function createCommitter(parts: {
+  db: Database
+  limits: Limits
+  workerId: number
+  counters: WorkerCounters
+  log: WorkerLog
+  /** Called after each commit, when there is room again. */
+  onRoom: () => void
+}): Committer {
+  const { db, limits, workerId, counters, log } = parts
+  const finishes = createLane<Finished>((client, text) => finishJobs(client, workerId, text), limits.commitsInFlightMax)
+  const journals = createLane<Journaled>((client, text) => appendJournal(client, workerId, text), 1)
+  let logs: LogPiece[] = []
+  let logging: Promise<void> | null = null
+  let closed = false
+
+  function createLane<Item extends { id: string; text: string; committed(refused: boolean): void }>(
+    commit: (client: pg.Client, text: string) => Promise<string[]>,
+    widthMax: number,
+  ) {
+    const waiting: Item[] = []
+    let head = 0
+    let bytes = 0
+    let busy = 0
+    let scheduled = false
+    const clients: pg.Client[] = []
+    const idle: (() => void)[] = []
+
+    function pump(): void {
+      scheduled = false
+      // One commit at a time keeps batches large; a second one only when a full batch already waits.
+      while (head < waiting.length && busy < widthMax && (busy === 0 || waiting.length - head >= limits.commitRowsMax)) {
+        const batch = take()
+        busy += 1
+        void send(batch).finally(() => {
+          busy -= 1
+          parts.onRoom()
+          if (head < waiting.length) pump()
+          else if (busy === 0) for (const resolve of idle.splice(0)) resolve()
+        })
+      }
+    }
+
+    function take(): Item[] {
+      let rows = 0
+      let size = 0
+      while (head + rows < waiting.length && rows < limits.commitRowsMax && (rows === 0 || size < limits.commitBytesMax)) {
+        size += waiting[head + rows]!.text.length
+        rows += 1
+      }
+      const batch = waiting.slice(head, head + rows)
+      head += rows
+      bytes -= size
+      if (head === waiting.length) {
+        waiting.length = 0
+        head = 0
+      } else if (head > 8_192) {
+        waiting.splice(0, head)
+        head = 0
+      }
+      return batch
+    }
+
+    async function send(batch: Item[]): Promise<void> {
+      const text = printBatch(batch)
+      for (let attempt = 0; !closed; attempt++) {
+        const client = clients.pop() ?? (await connect(attempt))
+        if (!client) continue
+        try {
+          const strangers = await commit(client, text)
+          clients.push(client)
+          counters.commits += 1
+          tell(batch, strangers)
+          return
+        } catch (error) {
+          client.end().catch(() => {})
+          if (!isOutage(error) && attempt >= 2) {
+            if (batch.length > 1) {
+              log.error({ err: error, jobs: batch.length }, 'a commit was refused by the database; committing its jobs one by one')
+              for (const item of batch) await send([item])
+              return
+            }
+            log.error({ err: error, job: batch[0]!.id }, 'a job cannot be committed; it stays with this worker until its lease ends')
+            return
+          }
+          log.warn({ err: error, attempt }, 'commit failed; trying again')
+        }
+      }
+    }
+
+    async function connect(attempt: number): Promise<pg.Client | null> {
+      if (attempt > 0) await delay(retryAfterMs[Math.min(attempt, retryAfterMs.length) - 1]!)
+      try {
+        return await db.connect({ name: 'millrace commit' })
+      } catch (error) {
+        log.warn({ err: error }, 'no connection to commit on')
+        await delay(retryAfterMs[Math.min(attempt, retryAfterMs.length - 1)]!)
+        return null
+      }
+    }
+
+    function tell(batch: Item[], strangers: string[]): void {
+      if (strangers.length === 0) {
+        for (const item of batch) item.committed(false)
+        return
+      }
+      const refused = new Set(strangers)
+      counters.refused += refused.size
+      for (const item of batch) item.committed(refused.has(item.id))
+    }
+
+    return {
+      push(item: Item): void {
+        waiting.push(item)
+        bytes += item.text.length
+        if (!scheduled) {
+          scheduled = true
+          process.nextTick(pump) // what the same read brought in comes along
+        }
+      },
+      rows: () => waiting.length - head,
+      bytes: () => bytes,
+      async drained(): Promise<void> {
+        if (busy > 0 || head < waiting.length) await new Promise<void>((resolve) => idle.push(resolve))
+      },
+      async close(): Promise<void> {
+        await Promise.allSettled(clients.map((client) => client.end()))
+      },
+    }
+  }
+
+  async function sendLogs(): Promise<void> {
+    while (logs.length > 0) {
+      const batch = logs.splice(0, 1_000)
+      try {
+        await appendLogs(db.pool, batch)
+      } catch (error) {
+        log.warn({ err: error, pieces: batch.length }, 'log pieces lost: the database did not take them')
+      }
+    }
+    logging = null
+  }
+
+  return {
+    finish: (job) => finishes.push(job),
+    journal: (record) => journals.push(record),
+    log(piece) {
+      logs.push(piece)
+      logging ??= Promise.resolve().then(sendLogs)
+    },
+    backlogBytes: () => finishes.bytes() + journals.bytes(),
+    backlogRows: () => finishes.rows() + journals.rows(),
+    async drained() {
+      await Promise.all([finishes.drained(), journals.drained(), logging])
+    },
+    async close() {
+      closed = true
+      await Promise.all([finishes.close(), journals.close()])
+    },
+  }
+}
+
+function printBatch(batch: readonly { text: string }[]): string {
+  let text = '['
+  for (let i = 0; i < batch.length; i++) text += i === 0 ? batch[i]!.text : ',' + batch[i]!.text
+  return text + ']'
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

@@ -1,0 +1,96 @@
+// The lease: this worker's row says it lives. One incarnation per row; one that missed its lease never comes back.
+//   E1. `lost` is called once, when the database says that this worker was declared dead (its jobs are others' by then).
+//   E2. While connected the worker holds a session advisory lock; when it is gone and a heartbeat was missed, others need
+//       not wait for the lease to end (a killed worker's jobs run elsewhere within a second).
+//   E3. The database's clock decides; a database that is away proves nothing, so an outage is no loss.
+import type pg from 'pg'
+import type { Limits } from '../core/limits.ts'
+import { run, type Database } from '../store/db.ts'
+import { workerLockClass } from '../store/jobs.ts'
+import type { WorkerCounters, WorkerLog } from './report.ts'
+
+export interface Lease {
+  readonly workerId: number
+  /** Leaves in order: the row says stopped. Everything must have been given back. */
+  stop(): Promise<void>
+  /** Stops heartbeats without a word (the row is dead already). */
+  abandon(): Promise<void>
+}
+
+export async function takeLease(parts: {
+  db: Database
+  limits: Limits
+  name: string
+  host: string
+  version: string
+  tags: readonly string[]
+  counters: WorkerCounters
+  held: () => number
+  lost: () => void
+  log: WorkerLog
+}): Promise<Lease> {
+  const { db, limits, counters, log } = parts
+  const [row] = await run<{ id: number }>(db.pool, 'register_worker', [
+    parts.name,
+    parts.tags,
+    parts.host,
+    process.pid,
+    parts.version,
+    limits.leaseMs,
+  ])
+  const workerId = row!.id
+  let over = false
+  let lockClient: pg.Client | null = null
+  let beating: Promise<void> | null = null
+
+  async function holdLock(): Promise<void> {
+    const client = await db.connect({ name: `millrace worker ${workerId}` })
+    if (over) {
+      await client.end()
+      return
+    }
+    lockClient = client
+    client.once('end', () => {
+      lockClient = null // taken again by the next heartbeat
+    })
+    await run(client, 'worker_locked', [workerId, workerLockClass])
+  }
+
+  async function beat(): Promise<void> {
+    try {
+      if (!lockClient) await holdLock()
+      const rows = await run(db.pool, 'heartbeat', [workerId, parts.held(), counters.jobsFinished])
+      if (rows.length === 0 && !over) {
+        over = true
+        clearInterval(timer)
+        parts.lost()
+      }
+    } catch (error) {
+      log.warn({ err: error, workerId }, 'heartbeat failed')
+    }
+  }
+
+  const timer = setInterval(() => {
+    beating ??= beat().finally(() => {
+      beating = null
+    })
+  }, limits.heartbeatMs)
+  await beat()
+
+  async function end(): Promise<void> {
+    over = true
+    clearInterval(timer)
+    await beating
+    await lockClient?.end().catch(() => {})
+  }
+
+  return {
+    workerId,
+    async stop() {
+      over = true
+      await run(db.pool, 'stop_worker', [workerId]).catch((error: unknown) => log.warn({ err: error }, 'could not sign off'))
+      await end()
+    },
+    abandon: end,
+  }
+}

@@ -1,0 +1,149 @@
+// Plans by version: loaded and compiled once, then shared by every job of the version.
+//   L1. A job's plan never changes: versions are immutable. A version that cannot be loaded fails its jobs, not the worker.
+//   L2. The environment of a step's calls is one object per (step, identity), so a runner hears of it once.
+import type { Expression, Sandbox } from '../core/expr/expression.ts'
+import { compilePlan } from '../core/flow/compile.ts'
+import type { Plan, PlanStep } from '../core/flow/plan.ts'
+import type { Language } from '../core/flow/definition.ts'
+import type { ScopeEnvironment } from '../core/wire/messages.ts'
+import type { RunnerSpec } from '../runner/pool_types.ts'
+import { isOutage, type Database } from '../store/db.ts'
+import { loadVersion } from '../store/versions.ts'
+
+export interface LoadedStep {
+  step: PlanStep
+  /** Null for steps without code. */
+  spec: RunnerSpec | null
+  /** Arguments of main: `"name":` as printed, and what gives the value. */
+  inputs: { key: string; expression: Expression }[]
+  environments: Map<string, ScopeEnvironment>
+}
+
+export interface LoadedPlan {
+  plan: Plan
+  /** By step index. */
+  steps: LoadedStep[]
+  /** Every runner the plan uses, each once. */
+  specs: RunnerSpec[]
+}
+
+export interface Plans {
+  /** HOT. The plan if it is loaded. */
+  loaded(versionId: string): LoadedPlan | Error | undefined
+  /** Loads a version; resolves once loaded() gives it (or the reason why not). Rejects if the database is away. */
+  load(versionId: string): Promise<LoadedPlan | Error>
+  /** Drops a version nobody runs any more. */
+  forget(versionId: string): void
+  environment(plan: LoadedPlan, index: number, createdBy: string): ScopeEnvironment
+}
+
+const extensions: Record<Language, string> = { bun: 'ts', deno: 'ts', nativets: 'ts', python3: 'py', bash: 'sh' }
+
+// Versions kept when nobody says they can go (a shared worker sees many); the oldest goes first.
+const plansMax = 1_000
+
+export function createPlans(parts: { db: Database; sandbox: Sandbox; baseUrl: string; dedicated: boolean; name: string }): Plans {
+  const plans = new Map<string, LoadedPlan | Error>()
+  const loading = new Map<string, Promise<LoadedPlan | Error>>()
+
+  async function read(versionId: string): Promise<LoadedPlan | Error> {
+    try {
+      const version = await loadVersion(parts.db.pool, versionId)
+      const plan = compilePlan(
+        {
+          id: version.id,
+          workspaceId: version.workspaceId,
+          path: version.path,
+          kind: version.kind,
+          value: version.value,
+          built: version.built,
+        },
+        parts.sandbox,
+      )
+      return loadedPlan(plan)
+    } catch (error) {
+      if (isOutage(error)) throw error
+      return error instanceof Error ? error : new Error(String(error))
+    }
+  }
+
+  function loadedPlan(plan: Plan): LoadedPlan {
+    const specs = new Map<string, RunnerSpec>()
+    const steps = plan.steps.map((step): LoadedStep => {
+      const inputs = step.inputs.map(({ name, expression }) => ({ key: JSON.stringify(name) + ':', expression }))
+      if (step.run.kind !== 'code') return { step, spec: null, inputs, environments: new Map() }
+      const { built, runtime } = step.run
+      // A dedicated worker pins a runner to each step; a shared one lets equal code share a runner.
+      const key = parts.dedicated ? `${plan.versionId}:${step.id}` : `${runtime}:${built.artifactKey}`
+      let spec = specs.get(key)
+      if (!spec) {
+        const sourceName = `${plan.path}/${step.id}.${extensions[built.language]}`
+        spec = { key, runtime, language: built.language, artifactKey: built.artifactKey, params: built.params, sourceName }
+        specs.set(key, spec)
+      }
+      return { step, spec, inputs, environments: new Map() }
+    })
+    return { plan, steps, specs: [...specs.values()] }
+  }
+
+  return {
+    loaded: (versionId) => plans.get(versionId),
+    load(versionId) {
+      const known = plans.get(versionId)
+      if (known) return Promise.resolve(known)
+      let under = loading.get(versionId)
+      if (!under) {
+        under = read(versionId)
+          .then((plan) => {
+            if (plans.size >= plansMax) plans.delete(plans.keys().next().value!)
+            plans.set(versionId, plan)
+            return plan
+          })
+          .finally(() => loading.delete(versionId))
+        loading.set(versionId, under)
+      }
+      return under
+    },
+    forget: (versionId) => void plans.delete(versionId),
+    environment(loaded, index, createdBy) {
+      const { step, environments } = loaded.steps[index]!
+      let environment = environments.get(createdBy)
+      if (!environment) {
+        environment = environmentOf(loaded.plan, step, createdBy, parts)
+        environments.set(createdBy, environment)
+      }
+      return environment
+    },
+  }
+}
+
+/** The names Windmill's SDKs read. What a call itself adds: WM_JOB_ID and its kin, WM_TOKEN. Missing values are ''. */
+function environmentOf(
+  plan: Plan,
+  step: PlanStep,
+  createdBy: string,
+  worker: { baseUrl: string; name: string },
+): ScopeEnvironment {
+  const isFlow = plan.kind === 'flow' || plan.kind === 'flowpreview'
+  const place = plan.path === '' ? `u/${createdBy}/tmp_state` : isFlow ? `${plan.path}/${step.id}_user` : `${plan.path}/user`
+  return {
+    WM_WORKSPACE: plan.workspaceId,
+    WM_EMAIL: createdBy,
+    WM_USERNAME: createdBy.split('@')[0]!,
+    WM_PERMISSIONED_AS: `u/${createdBy.split('@')[0]!}`,
+    WM_BASE_URL: worker.baseUrl,
+    BASE_URL: worker.baseUrl,
+    BASE_INTERNAL_URL: worker.baseUrl,
+    WM_JOB_PATH: plan.path,
+    WM_RUNNABLE_ID: plan.versionId,
+    WM_FLOW_PATH: isFlow ? plan.path : '',
+    WM_FLOW_STEP_ID: isFlow ? step.id : '',
+    WM_STATE_PATH: place,
+    WM_STATE_PATH_NEW: place,
+    WM_SCHEDULE_PATH: '',
+    WM_SCHEDULED_FOR: '',
+    WM_OBJECT_PATH: '',
+    WM_WORKER_GROUP: worker.name,
+    WM_END_USER_EMAIL: '',
+  }
+}

@@ -1,0 +1,483 @@
+// Runs: the jobs in progress. Drives each job's machine: its effects out to runners, what came back in as records.
+//   R1. A run is in `runs` from its claim until its end is committed (or it was given back): that is what `held` counts.
+//   R2. After `finish` a run takes no more records; late results of its calls change nothing.
+//   R3. Pipelined: a record is journaled once its job is older than journalAfterMs, and before anything that waits.
+//       Strict: every result is durable before the next step starts.
+// HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
+import { messageOf, type UserError } from '../core/errors.ts'
+import type { Expression } from '../core/expr/expression.ts'
+import { advance, errorResult, fold, open, type Effect, type JobState } from '../core/flow/machine.ts'
+import { parseRecord, printRecord, type JobRecord } from '../core/flow/records.ts'
+import { JobScope } from '../core/flow/scope.ts'
+import { stepIdOf } from '../core/job/ids.ts'
+import { retryDelayMs } from '../core/job/retry.ts'
+import type { Json, JsonText } from '../core/json.ts'
+import type { Limits } from '../core/limits.ts'
+import type { ScopeEnvironment } from '../core/wire/messages.ts'
+import type { Call, RunnerPool } from '../runner/pool_types.ts'
+import type { ClaimedJob, JournalRow } from '../store/jobs.ts'
+import type { Committer, Finished, Journaled } from './committer.ts'
+import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
+import type { WorkerCounters } from './report.ts'
+
+export interface RunsParts {
+  limits: Limits
+  pool: RunnerPool
+  plans: Plans
+  committer: Committer
+  counters: WorkerCounters
+  /** A token for user code of this job (WM_TOKEN). */
+  issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
+  setProgress(stepJobId: string, percent: number): void
+  /** The run's end is durable: whoever waits may be told. `result` is null if the job was no longer ours. */
+  onCommitted(run: Run, refused: boolean): void
+  /** Gives a job back to the queue: to be claimed at `runAtMs`, or at once (null). Its records are journaled. Ends in drop(). */
+  giveBack(run: Run, runAtMs: number | null): void
+  onDropped(run: Run): void
+}
+
+export interface Runs {
+  /** Jobs held: claimed, not yet committed or given back. */
+  held(): number
+  get(jobId: string): Run | undefined
+  start(job: ClaimedJob, plan: LoadedPlan, journal: readonly JournalRow[]): void
+  /** A job whose plan cannot be loaded ends as a failure. */
+  refuse(job: ClaimedJob, reason: string): void
+  cancel(jobId: string, by: string, reason: string): void
+  /** Journals what runs too long without being journaled. Called a few times a second. */
+  journalOld(nowMs: number): void
+  /** The run is no longer ours: forget it, cancel its calls. */
+  drop(run: Run): void
+  /** From now on no step starts: runs that come to one are given back. */
+  closing(): void
+  /** Gives a run back as it stands; a step under way will run again elsewhere. */
+  giveBackNow(run: Run): void
+  all(): Iterable<Run>
+}
+
+export class Run implements Finished {
+  readonly id: string
+  readonly epoch: number
+  readonly job: ClaimedJob
+  readonly loaded: LoadedPlan | null
+  readonly claimedMs: number
+  readonly #runs: RunsParts
+  readonly #forget: (run: Run) => void
+  state!: JobState
+  scope: JobScope | null = null
+  /** Records so far, as JSON, comma separated. */
+  printed = ''
+  records = 0
+  /** Records that are in the journal or on their way. */
+  journaled = 0
+  /** Printed records not yet handed to the journal. */
+  unjournaled: JsonText[] = []
+  /** Calls under way, by step number. Mostly one. */
+  calls: StepCall[] = []
+  timer: NodeJS.Timeout | null = null
+  /** Set when the run is over (finished, parked or dropped). */
+  over = false
+  text = ''
+  status = ''
+  result: JsonText = 'null'
+  /** Effects that wait until the record before them is durable (strict). */
+  held: Effect[] | null = null
+  /** Records on their way to the journal. The run's end waits for them. */
+  journaling = 0
+  afterJournal: ((run: Run) => void) | null = null
+  parkUntilMs: number | null = 0
+
+  constructor(job: ClaimedJob, loaded: LoadedPlan | null, runs: RunsParts, forget: (run: Run) => void, nowMs: number) {
+    this.id = job.id
+    this.epoch = job.epoch
+    this.job = job
+    this.loaded = loaded
+    this.#runs = runs
+    this.#forget = forget
+    this.claimedMs = nowMs
+  }
+
+  committed(refused: boolean): void {
+    this.#forget(this)
+    this.#runs.onCommitted(this, refused)
+  }
+}
+
+/** One call of a step's code. Its methods are what the runner pool calls. */
+export class StepCall implements Call {
+  readonly run: Run
+  readonly n: number
+  readonly stepId: string
+  readonly scope: ScopeEnvironment
+  readonly args: JsonText
+  readonly stepJobId: string
+  readonly token: string
+  readonly timeoutMs: number
+  readonly #driver: Driver
+  #pieces = 0
+
+  constructor(
+    driver: Driver,
+    run: Run,
+    n: number,
+    stepId: string,
+    scope: ScopeEnvironment,
+    args: JsonText,
+    token: string,
+    timeoutMs: number,
+  ) {
+    this.#driver = driver
+    this.run = run
+    this.n = n
+    this.stepId = stepId
+    this.scope = scope
+    this.args = args
+    this.stepJobId = stepIdOf(run.id, n)
+    this.token = token
+    this.timeoutMs = timeoutMs
+  }
+
+  get jobId(): string {
+    return this.run.id
+  }
+
+  succeeded(value: JsonText, ms: number): void {
+    this.#driver.take(this.run, { k: 'ok', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, v: value }, this)
+  }
+
+  failed(error: UserError, ms: number): void {
+    this.#driver.take(this.run, { k: 'err', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, e: error }, this)
+  }
+
+  logged(text: string): void {
+    this.#driver.say(this, 0, this.#pieces++, text)
+  }
+
+  streamed(text: string): void {
+    this.#driver.say(this, 1, this.#pieces++, text)
+  }
+
+  progressed(percent: number): void {
+    this.#driver.progress(this, percent)
+  }
+}
+
+interface Driver {
+  take(run: Run, record: JobRecord, call: StepCall | null): void
+  say(call: StepCall, channel: 0 | 1, n: number, text: string): void
+  progress(call: StepCall, percent: number): void
+}
+
+/** A record on its way to the journal; the last one of a strict step lets the run go on. */
+class JournalEntry implements Journaled {
+  readonly run: Run
+  readonly id: string
+  readonly text: string
+  readonly #goOn: (run: Run) => void
+  readonly #drop: (run: Run) => void
+
+  constructor(run: Run, n: number, record: JsonText, goOn: (run: Run) => void, drop: (run: Run) => void) {
+    this.run = run
+    this.id = run.id
+    this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}}`
+    this.#goOn = goOn
+    this.#drop = drop
+  }
+
+  committed(refused: boolean): void {
+    this.run.journaling -= 1
+    if (refused) this.#drop(this.run)
+    else this.#goOn(this.run)
+  }
+}
+
+export function createRuns(parts: RunsParts): Runs {
+  const { limits, pool, plans, committer, counters } = parts
+  const runs = new Map<string, Run>()
+  const driver: Driver = { take, say, progress }
+  const forget = (run: Run) => void (runs.get(run.id) === run && runs.delete(run.id))
+  let closing = false
+
+  function start(job: ClaimedJob, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
+    const run = new Run(job, loaded, parts, forget, Date.now())
+    runs.set(run.id, run)
+    if (journal.length === 0) {
+      const effects: Effect[] = []
+      run.state = open(loaded.plan, job.args, limits, effects)
+      act(run, effects)
+      return
+    }
+    const records: JobRecord[] = []
+    for (const row of journal) {
+      const record = parseRecord(JSON.parse(row.record) as Json)
+      if (record) records.push(record)
+      run.printed += run.printed === '' ? row.record : ',' + row.record
+    }
+    run.records = run.journaled = journal.length
+    const { state, outstanding } = fold(loaded.plan, job.args, records, limits)
+    run.state = state
+    // A wait that was under way goes on from when its attempt failed.
+    const last = records.at(-1)
+    for (const effect of outstanding) if (effect.e === 'sleep') effect.ms -= Date.now() - sinceOf(last)
+    act(run, outstanding)
+  }
+
+  /** A record has come in: the state moves on, and what that calls for is done. */
+  function take(run: Run, record: JobRecord, call: StepCall | null): void {
+    if (call) {
+      if (run.calls.length === 1 && run.calls[0] === call) run.calls.length = 0
+      else run.calls = run.calls.filter((other) => other !== call)
+    }
+    if (run.over) return
+    const effects: Effect[] = []
+    advance(run.loaded!.plan, run.state, record, limits, effects)
+    if (record.k === 'ok' || record.k === 'err') counters.stepsFinished += 1
+    const last = effects.length === 1 ? effects[0]! : null
+    if (last?.e === 'finish') {
+      keep(run, printRecord(record, !(record.k === 'ok' && record.v === last.result)), false)
+    } else {
+      keep(run, printRecord(record), true)
+      if (run.loaded!.plan.strict && record.k !== 'pick') {
+        run.held = effects
+        journal(run, goOn)
+        return
+      }
+    }
+    act(run, effects)
+  }
+
+  function keep(run: Run, text: JsonText, willGoOn: boolean): void {
+    run.printed += run.printed === '' ? text : ',' + text
+    run.records += 1
+    if (willGoOn) run.unjournaled.push(text)
+  }
+
+  function goOn(run: Run): void {
+    const effects = run.held
+    run.held = null
+    if (effects && !run.over) act(run, effects)
+  }
+
+  /** Hands all records not yet journaled to the journal; `after` is called once they are durable. */
+  function journal(run: Run, after: ((run: Run) => void) | null): void {
+    const texts = run.unjournaled
+    run.unjournaled = []
+    run.afterJournal = after ?? run.afterJournal
+    run.journaling += texts.length
+    for (const text of texts) committer.journal(new JournalEntry(run, ++run.journaled, text, durable, drop))
+    if (run.journaling === 0) durable(run)
+  }
+
+  /** A record of the run is in the journal. When the last one is, what waited for it goes on. */
+  function durable(run: Run): void {
+    if (run.journaling > 0) return
+    const after = run.afterJournal
+    run.afterJournal = null
+    after?.(run)
+  }
+
+  function act(run: Run, effects: Effect[]): void {
+    // Grows while it is walked: a pick is answered here, and its answer's effects come behind.
+    for (let i = 0; i < effects.length && !run.over; i++) {
+      const effect = effects[i]!
+      switch (effect.e) {
+        case 'start':
+          if (closing) giveBackNow(run)
+          else dispatch(run, effect)
+          break
+        case 'pick':
+          decide(run, effect, effects)
+          break
+        case 'sleep':
+          sleep(run, effect)
+          break
+        case 'finish':
+          end(run, effect.status, effect.result)
+          break
+      }
+    }
+  }
+
+  function dispatch(run: Run, effect: Effect & { e: 'start' }): void {
+    const { step, n } = effect
+    switch (step.run.kind) {
+      case 'code': {
+        const loaded = run.loaded!
+        let args: JsonText
+        let timeoutMs = limits.stepTimeoutMs
+        try {
+          args = bind(run, loaded.steps[step.index]!.inputs)
+          if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(scopeOf(run)), limits)
+        } catch (error) {
+          take(run, { k: 'err', n, s: step.id, at: Date.now(), ms: 0, e: expressionError(error) }, null)
+          return
+        }
+        const token = step.run.built.wantsToken
+          ? parts.issueToken({ jobId: run.id, workspaceId: loaded.plan.workspaceId, createdBy: run.job.created_by })
+          : ''
+        const environment = plans.environment(loaded, step.index, run.job.created_by)
+        const call = new StepCall(driver, run, n, step.id, environment, args, token, timeoutMs)
+        run.calls.push(call)
+        pool.call(loaded.steps[step.index]!.spec!, call)
+        return
+      }
+      case 'identity':
+        take(run, { k: 'ok', n, s: step.id, at: Date.now(), ms: 0, v: scopeOf(run).previousText() }, null)
+        return
+      case 'mock':
+        take(run, { k: 'ok', n, s: step.id, at: Date.now(), ms: 0, v: step.run.value }, null)
+        return
+    }
+  }
+
+  function decide(run: Run, effect: Effect & { e: 'pick' }, effects: Effect[]): void {
+    const { step, what } = effect
+    const record: JobRecord & { k: 'pick' } = { k: 'pick', s: step.id, w: what, v: null }
+    try {
+      switch (what) {
+        case 'skip':
+          record.v = truthy(step.skipIf!, run)
+          break
+        case 'stop':
+          record.v = truthy(step.stopAfterIf!.expression, run)
+          break
+        case 'retry':
+          record.v = truthy(step.retryIf!, run)
+          break
+        case 'delay':
+          record.v = retryDelayMs(step.retry!, effect.failures, Math.random())
+          break
+      }
+    } catch (error) {
+      record.error = { ...expressionError(error), step_id: step.id }
+    }
+    keep(run, printRecord(record), true)
+    advance(run.loaded!.plan, run.state, record, limits, effects)
+  }
+
+  function truthy(expression: Expression, run: Run): boolean {
+    return Boolean(expression.value(scopeOf(run)))
+  }
+
+  function sleep(run: Run, effect: Effect & { e: 'sleep' }): void {
+    const record: JobRecord = { k: 'wake', s: effect.step.id }
+    if (effect.ms <= limits.parkAfterMs) {
+      run.timer = setTimeout(() => {
+        run.timer = null
+        take(run, record, null)
+      }, Math.max(0, effect.ms))
+      return
+    }
+    run.parkUntilMs = Date.now() + effect.ms
+    journal(run, park)
+  }
+
+  function park(run: Run): void {
+    if (run.over) return
+    run.over = true
+    parts.giveBack(run, run.parkUntilMs)
+  }
+
+  function giveBackNow(run: Run): void {
+    if (run.over) return
+    run.parkUntilMs = null
+    journal(run, park)
+  }
+
+  function end(run: Run, status: string, result: JsonText): void {
+    run.over = true
+    run.status = status
+    run.result = result
+    if (status !== 'success') counters.jobsFailed += 1
+    counters.jobsFinished += 1
+    for (const call of run.calls) pool.cancel(call, 'the job is over')
+    if (run.timer) clearTimeout(run.timer)
+    run.text = `{"id":"${run.id}","epoch":${run.epoch},"status":"${status}","result":${result},"steps":[${run.printed}]}`
+    // Not through journal(): records that are not on their way need not go there any more.
+    if (run.journaling > 0) run.afterJournal = finish
+    else finish(run)
+  }
+
+  function finish(run: Run): void {
+    committer.finish(run)
+  }
+
+  function refuse(job: ClaimedJob, reason: string): void {
+    const run = new Run(job, null, parts, forget, Date.now())
+    runs.set(run.id, run)
+    end(run, 'failure', errorResult({ name: 'PlanError', message: reason }))
+  }
+
+  function cancel(jobId: string, by: string, reason: string): void {
+    const run = runs.get(jobId)
+    if (!run || run.over) return
+    take(run, { k: 'cancel', by, reason }, null)
+  }
+
+  function drop(run: Run): void {
+    run.over = true
+    if (run.timer) clearTimeout(run.timer)
+    for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
+    if (runs.get(run.id) !== run) return
+    forget(run)
+    parts.onDropped(run)
+  }
+
+  function say(call: StepCall, channel: 0 | 1, n: number, text: string): void {
+    committer.log({ id: call.stepJobId, channel, n, text })
+  }
+
+  function progress(call: StepCall, percent: number): void {
+    parts.setProgress(call.stepJobId, percent)
+  }
+
+  return {
+    held: () => runs.size,
+    get: (jobId) => runs.get(jobId),
+    start,
+    refuse,
+    cancel,
+    journalOld(nowMs) {
+      const before = nowMs - limits.journalAfterMs
+      // In order of claiming: the first young run ends the walk.
+      for (const run of runs.values()) {
+        if (run.claimedMs > before) break
+        if (!run.over && run.unjournaled.length > 0) journal(run, null)
+      }
+    },
+    drop,
+    closing() {
+      closing = true
+    },
+    giveBackNow,
+    all: () => runs.values(),
+  }
+}
+
+function scopeOf(run: Run): JobScope {
+  return (run.scope ??= new JobScope(run.loaded!.plan, run.state))
+}
+
+function bind(run: Run, inputs: LoadedStep['inputs']): JsonText {
+  let text = '{'
+  for (let i = 0; i < inputs.length; i++) {
+    const input = inputs[i]!
+    text += (i === 0 ? input.key : ',' + input.key) + input.expression.text(scopeOf(run))
+  }
+  return text + '}'
+}
+
+function timeoutOf(seconds: Json, limits: Limits): number {
+  if (typeof seconds !== 'number' || !(seconds > 0)) {
+    throw new Error(`timeout is ${JSON.stringify(seconds)}; it must be a number of seconds above 0`)
+  }
+  return Math.min(seconds * 1_000, limits.stepTimeoutMs)
+}
+
+function expressionError(error: unknown): UserError {
+  return { name: 'ExpressionError', message: messageOf(error) }
+}
+
+function sinceOf(record: JobRecord | undefined): number {
+  return record && (record.k === 'err' || record.k === 'ok') ? record.at + record.ms : Date.now()
+}

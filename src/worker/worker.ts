@@ -1,0 +1,331 @@
+// A worker: claims jobs of its tags and drives their runners. Dedicated (bound to flows: runners warm before the first claim,
+// pinned) or shared (any flow of its tags: an LRU of warm runners). The difference is the pool's policy and the tags.
+//   K1. A worker lives in incarnations: each has a worker id, a lease, its claims and its commit channel. One that lost its
+//       lease drops everything it held (others have it) and starts again under a new id. Runners and plans stay.
+//   K2. run(stop) resolves once what ran is finished and the rest is given back.
+//   K3. A deploy is no restart: new jobs get the new plan and runners, running ones finish on theirs, then those stop.
+import { hostname } from 'node:os'
+import type { Sandbox } from '../core/expr/expression.ts'
+import type { Limits } from '../core/limits.ts'
+import type { RunnerPool } from '../runner/pool_types.ts'
+import { isOutage, type Database } from '../store/db.ts'
+import { createListener } from '../store/listen.ts'
+import {
+  canceledJobs,
+  controlChannel,
+  notify,
+  readJournal,
+  reapWorkers,
+  releaseJobs,
+  setProgress,
+  wakeDueJobs,
+  workChannel,
+  type ClaimedJob,
+  type JournalRow,
+} from '../store/jobs.ts'
+import type { JobTokens } from '../store/job_tokens.ts'
+import { createAnswers } from './answers.ts'
+import { createBindings } from './bindings.ts'
+import { createClaims, type Claims } from './claims.ts'
+import { createCommitter } from './committer.ts'
+import { takeLease } from './lease.ts'
+import { createPlans } from './plans.ts'
+import { createCounters, type WorkerCounters, type WorkerLog } from './report.ts'
+import { createRuns, type Run, type Runs } from './runs.ts'
+
+export interface WorkerParts {
+  db: Database
+  limits: Limits
+  pool: RunnerPool
+  sandbox: Sandbox
+  tokens: JobTokens
+  /** `<workspace>:flow/<path>` or `<workspace>:<path>`: what this worker is dedicated to. */
+  bindings: readonly string[]
+  /** Further tags it takes jobs of. */
+  tags: readonly string[]
+  /** Runners per step id, where more than one. */
+  replicas?: Record<string, number>
+  /** Jobs held at a time; default limits.workerJobsMax. */
+  concurrency?: number
+  /** Where user code reaches the API. */
+  baseUrl: string
+  name: string
+  version: string
+  log: WorkerLog
+}
+
+export interface Worker {
+  readonly counters: WorkerCounters
+  /** Resolves once drained after `stop`. */
+  run(stop: AbortSignal): Promise<void>
+}
+
+const duePerTick = 1_000
+const journalTickMs = 50
+// A job's token outlives its longest step.
+const tokenExtraMs = 60_000
+
+export function createWorker(parts: WorkerParts): Worker {
+  const { db, limits, pool, log } = parts
+  const counters = createCounters()
+  const tags = [...parts.bindings, ...parts.tags]
+  const plans = createPlans({ db, sandbox: parts.sandbox, baseUrl: parts.baseUrl, dedicated: parts.bindings.length > 0, name: parts.name })
+  const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
+  const answers = createAnswers({ db })
+  /** What the listener and the timers talk to: the incarnation that lives now. */
+  let living: { claims: Claims; runs: Runs; workerId: number } | null = null
+
+  async function run(stop: AbortSignal): Promise<void> {
+    await bindings.refresh()
+    const listener = await createListener({
+      url: db.url,
+      channels: {
+        [workChannel]: (tag) => living?.claims.wake(tag),
+        [controlChannel]: (payload) => heard(payload),
+      },
+      onConnect: () => living?.claims.wakeAll(),
+      report: (event) => log.warn(event, 'listener'),
+    })
+    const timers = [
+      setInterval(() => living?.claims.wakeAll(), limits.pollMs),
+      setInterval(() => living?.runs.journalOld(Date.now()), journalTickMs),
+      every(limits.reapMs, upkeep),
+      every(limits.pollMs, pollControl),
+    ]
+    try {
+      while (!stop.aborted) await incarnation(stop)
+    } finally {
+      for (const timer of timers) clearInterval(timer)
+      await listener.close()
+      await answers.close()
+    }
+  }
+
+  /** From a lease taken to its end: by `stop`, in order; or lost, at once. */
+  async function incarnation(stop: AbortSignal): Promise<void> {
+    let end!: (reason: 'lost' | 'stop') => void
+    const ended = new Promise<'lost' | 'stop'>((resolve) => {
+      end = resolve
+    })
+    const onStop = () => end('stop')
+    stop.addEventListener('abort', onStop, { once: true })
+    let runs: Runs | null = null
+    const lease = await retrying(() =>
+      takeLease({
+        db,
+        limits,
+        name: parts.name,
+        host: hostname(),
+        version: parts.version,
+        tags,
+        counters,
+        held: () => runs?.held() ?? 0,
+        lost: () => end('lost'),
+        log,
+      }),
+    )
+    const { workerId } = lease
+    const committer = createCommitter({ db, limits, workerId, counters, log, onRoom: () => claims.pump() })
+    runs = createRuns({
+      limits,
+      pool,
+      plans,
+      committer,
+      counters,
+      issueToken: ({ jobId, workspaceId, createdBy }) =>
+        parts.tokens.issue({ jobId, workspaceId, email: createdBy, ttlMs: limits.stepTimeoutMs + tokenExtraMs }),
+      setProgress: (stepJobId, percent) => {
+        setProgress(db.pool, stepJobId, percent).catch((error: unknown) => log.warn({ err: error }, 'progress not stored'))
+      },
+      onCommitted: (run, refused) => {
+        bindings.left(run.job.version_id)
+        if (!refused) answers.tell(run)
+        claims.pump()
+      },
+      giveBack: (run, runAtMs) => releases.push(run, runAtMs),
+      onDropped: (run) => bindings.left(run.job.version_id),
+    })
+    const held = runs
+    const starting = new Set<string>() // jobs claimed whose plan or journal is still being read
+    const releases = createReleases(workerId, held)
+    const claims = createClaims({
+      db,
+      limits,
+      workerId,
+      tags: () => tags,
+      held: () => held.held() + starting.size,
+      full: () => committer.backlogBytes() > limits.commitBacklogBytesMax,
+      take: (_tag, jobs) => take(jobs, held, starting),
+      counters,
+      log,
+      ...(parts.concurrency === undefined ? {} : { concurrency: parts.concurrency }),
+    })
+    living = { claims, runs: held, workerId }
+    log.info({ workerId, tags }, 'worker ready')
+    claims.wakeAll()
+    if (stop.aborted) onStop()
+
+    const reason = await ended
+    stop.removeEventListener('abort', onStop)
+    await claims.stop()
+    if (reason === 'lost') {
+      log.warn({ workerId, jobs: held.held() }, 'this worker was declared dead; its jobs are with others, it starts again under a new id')
+      living = null
+      for (const run of [...held.all()]) held.drop(run)
+      await Promise.all([committer.close(), lease.abandon()])
+      return
+    }
+    await drain(held, starting)
+    await committer.drained()
+    await releases.flushed()
+    living = null
+    await lease.stop()
+    await committer.close()
+    log.info({ workerId }, 'worker stopped')
+  }
+
+  /** HOT for jobs whose plan is loaded and which have no journal: at once. The others wait for one round trip. */
+  function take(jobs: ClaimedJob[], runs: Runs, starting: Set<string>): void {
+    let later: ClaimedJob[] | null = null
+    let askedToStop = false
+    for (const job of jobs) {
+      bindings.entered(job.version_id)
+      const plan = plans.loaded(job.version_id)
+      if (plan && !(plan instanceof Error) && !job.journaled) {
+        runs.start(job, plan, [])
+        if (job.canceled_by !== null) askedToStop = true
+      } else (later ??= []).push(job)
+    }
+    if (askedToStop) void pollControl()
+    if (later) {
+      for (const job of later) starting.add(job.id)
+      void startLater(later, runs, starting)
+    }
+  }
+
+  async function startLater(jobs: ClaimedJob[], runs: Runs, starting: Set<string>): Promise<void> {
+    const versions = [...new Set(jobs.map((job) => job.version_id))]
+    const journaled = jobs.filter((job) => job.journaled).map((job) => job.id)
+    const [rows] = await Promise.all([
+      retrying(() => (journaled.length > 0 ? readJournal(db.pool, journaled) : Promise.resolve([]))),
+      ...versions.map((version) => retrying(() => plans.load(version))),
+    ])
+    if (living?.runs !== runs) return // the lease was lost meanwhile
+    const journals = new Map<string, JournalRow[]>()
+    for (const row of rows) {
+      const journal = journals.get(row.job_id)
+      if (journal) journal.push(row)
+      else journals.set(row.job_id, [row])
+    }
+    for (const job of jobs) {
+      starting.delete(job.id)
+      const plan = plans.loaded(job.version_id)!
+      if (plan instanceof Error) runs.refuse(job, plan.message)
+      else runs.start(job, plan, journals.get(job.id) ?? [])
+    }
+    if (jobs.some((job) => job.canceled_by !== null)) void pollControl()
+  }
+
+  /** Jobs given back (parked for a retry, or left behind when stopping), some per statement. */
+  function createReleases(workerId: number, runs: Runs) {
+    let waiting: { run: Run; runAtMs: number | null }[] = []
+    let busy: Promise<void> | null = null
+
+    async function send(): Promise<void> {
+      while (waiting.length > 0) {
+        const batch = waiting
+        waiting = []
+        const jobs = batch.map(({ run, runAtMs }) => ({ id: run.id, epoch: run.epoch, runAtMs }))
+        const { tags: readyTags } = await retrying(() => releaseJobs(db.pool, workerId, jobs))
+        for (const { run } of batch) runs.drop(run)
+        if (batch.some((one) => one.runAtMs === null)) await wakeOthers(readyTags)
+      }
+      busy = null
+    }
+
+    return {
+      push(run: Run, runAtMs: number | null): void {
+        waiting.push({ run, runAtMs })
+        busy ??= Promise.resolve().then(send)
+      },
+      async flushed(): Promise<void> {
+        await busy
+      },
+    }
+  }
+
+  async function drain(runs: Runs, starting: Set<string>): Promise<void> {
+    const began = Date.now()
+    if (runs.held() > 0) log.info({ jobs: runs.held() }, 'stopping: finishing what runs')
+    while (runs.held() + starting.size > 0) {
+      const spentMs = Date.now() - began
+      if (spentMs > limits.drainStepsMs) runs.closing()
+      if (spentMs > limits.drainMs) for (const run of [...runs.all()]) runs.giveBackNow(run)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
+  function heard(payload: string): void {
+    const [what, ...rest] = payload.split(' ')
+    if (what === 'deploy') void bindings.refresh().catch((error: unknown) => log.warn({ err: error }, 'deploy not yet seen'))
+    else if (what === 'cancel' && living?.runs.get(rest[0]!)) void pollControl()
+  }
+
+  async function pollControl(): Promise<void> {
+    const here = living
+    if (!here) return
+    try {
+      for (const job of await canceledJobs(db.pool, here.workerId)) here.runs.cancel(job.id, job.canceled_by, job.canceled_reason)
+      await bindings.refresh()
+    } catch (error) {
+      log.warn({ err: error }, 'the database could not be asked for news')
+    }
+  }
+
+  /** What any worker does for all: dead workers' jobs go back, jobs whose time has come become ready. */
+  async function upkeep(): Promise<void> {
+    try {
+      const reaped = await reapWorkers(db.pool, { hintAfterMs: limits.hintAfterMs, lostMax: limits.lostMax })
+      if (reaped.workers) {
+        log.warn({ workers: reaped.workers, jobsBack: reaped.jobs_back, jobsPoisoned: reaped.jobs_poisoned }, 'took over from dead workers')
+      }
+      const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
+      await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])
+    } catch (error) {
+      if (!isOutage(error)) log.error({ err: error }, 'upkeep failed')
+    }
+  }
+
+  async function wakeOthers(ready: readonly string[]): Promise<void> {
+    for (const tag of ready) {
+      living?.claims.wake(tag)
+      await notify(db.pool, workChannel, tag)
+    }
+  }
+
+  async function retrying<T>(work: () => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!isOutage(error)) throw error
+        log.warn({ err: error }, 'the database is away; trying again')
+        await new Promise((resolve) => setTimeout(resolve, Math.min(1_000, 50 * 2 ** attempt)))
+      }
+    }
+  }
+
+  return { counters, run }
+}
+
+/** Calls `work` every `ms`, never twice at a time. */
+function every(ms: number, work: () => Promise<void>): NodeJS.Timeout {
+  let busy = false
+  return setInterval(() => {
+    if (busy) return
+    busy = true
+    void work().finally(() => {
+      busy = false
+    })
+  }, ms)
+}
