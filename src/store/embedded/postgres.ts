@@ -40,6 +40,7 @@ const pollMs = 20
 const startMs = 60_000 // recovery after a crash replays up to max_wal_size
 const stopMs = 10_000
 const watchMs = 500
+const lostMax = 20 // starts that lost a race, for the port or against another process
 
 /**
  * The database to use. Calling it again with the same home, here or in another process, shares one server.
@@ -52,25 +53,23 @@ export async function openPostgres(options: PostgresOptions): Promise<Postgres> 
   const account = serverAccount()
   const cluster = await openCluster({ home, account, binaries: findBinaries(), report: options.report })
   let held = await holdServer(cluster, account)
-  await greet(urlOf(cluster, held.server.port))
   const url = urlOf(cluster, held.server.port)
-  const watch = watchServer()
-  return { url, embedded: true, owner: held.owner, stop }
+  try {
+    await greet(url)
+  } catch (error) {
+    closeSync(held.use)
+    throw error
+  }
+  let mending: Promise<void> | undefined
+  let stopping: Promise<void> | undefined
+  const watch = setInterval(watchServer, watchMs).unref()
+  return { url, embedded: true, owner: held.owner, stop: () => (stopping ??= stop()) }
 
-  function watchServer(): NodeJS.Timeout {
-    let mending = false
-    const timer = setInterval(() => {
-      if (mending || isRunning(cluster.data, held.server)) return
-      mending = true
-      mend().then(
-        () => (mending = false),
-        (error: unknown) => {
-          mending = false
-          options.report(`the embedded Postgres cannot be started again: ${messageOf(error)}`)
-        },
-      )
-    }, watchMs)
-    return timer.unref()
+  function watchServer(): void {
+    if (mending || isRunning(cluster.data, held.server)) return
+    mending = mend()
+      .catch((error: unknown) => options.report(`the embedded Postgres cannot be started again: ${messageOf(error)}`))
+      .finally(() => (mending = undefined))
   }
 
   async function mend(): Promise<void> {
@@ -85,6 +84,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Postgres> 
 
   async function stop(): Promise<void> {
     clearInterval(watch)
+    await mending
     closeSync(held.use)
     await waitForEnd(cluster.data, held.server)
   }
@@ -99,12 +99,12 @@ interface Held {
 /** Joins the running server, or starts one. */
 async function holdServer(cluster: Cluster, account: Account): Promise<Held> {
   const untilMs = Date.now() + startMs
-  for (let failures = 0; Date.now() < untilMs;) {
+  for (let lost = 0; lost < lostMax && Date.now() < untilMs;) {
     const use = joinUsers(cluster.folder)
     if (use !== undefined) {
-      const server = await becomesReady(cluster.data, { untilMs: Math.min(untilMs, Date.now() + startMs) })
-      // Its keeper must still be there now: one that was just leaving has left the pipe.
-      if (server && stillKept(cluster.folder)) return { server, use, owner: false }
+      const left = (): boolean => !isKept(cluster.folder)
+      const server = await becomesReady(cluster.data, { untilMs, gone: left })
+      if (server && !left()) return { server, use, owner: false } // its keeper was not just leaving
       closeSync(use)
       await pause(pollMs)
       continue
@@ -116,12 +116,13 @@ async function holdServer(cluster: Cluster, account: Account): Promise<Held> {
     }
     const started = await startServer(cluster, account, untilMs)
     if (started) return started
-    if (++failures > 3) break // each time a port was taken in between, or another process was faster
+    lost++
+    await pause(5 * pollMs)
   }
-  throw startFailed(cluster, `it was not ready after ${startMs / 1000} s`)
+  throw startFailed(cluster, 'another server came and went each time')
 }
 
-function stillKept(folder: string): boolean {
+function isKept(folder: string): boolean {
   const probe = joinUsers(folder)
   if (probe === undefined) return false
   closeSync(probe)
@@ -134,8 +135,8 @@ async function startServer(cluster: Cluster, account: Account, untilMs: number):
   const command = [join(cluster.binaries.native, 'bin', 'postgres'), '-D', cluster.data, ...settings]
   const logFrom = readLog(cluster.log).length
   const keeper = startKeeper({ folder: cluster.folder, log: cluster.log, account, command })
-  const abort = new AbortController()
-  const ready = becomesReady(cluster.data, { untilMs, signal: abort.signal })
+  let ended = false
+  const ready = becomesReady(cluster.data, { untilMs, gone: () => ended })
   try {
     const first = await Promise.race([ready, keeper.ended.then((exitCode) => ({ exitCode }))])
     if (first === undefined) throw startFailed(cluster, `it was not ready after ${startMs / 1000} s`)
@@ -153,7 +154,7 @@ async function startServer(cluster: Cluster, account: Account, untilMs: number):
     closeSync(keeper.use)
     throw error
   } finally {
-    abort.abort()
+    ended = true
   }
 }
 
@@ -169,14 +170,12 @@ function readLog(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : ''
 }
 
-/** The server once it takes connections; undefined if there is none, it is stopping, or time is up. */
-async function becomesReady(data: string, options: { untilMs: number; signal?: AbortSignal }): Promise<Postmaster | undefined> {
-  const appearsUntilMs = Date.now() + 5_000
-  while (Date.now() < options.untilMs && !options.signal?.aborted) {
+/** The server once it takes connections; undefined if it is `gone`, stopping, or not ready in time. */
+async function becomesReady(data: string, options: { untilMs: number; gone: () => boolean }): Promise<Postmaster | undefined> {
+  while (Date.now() < options.untilMs && !options.gone()) {
     const server = findPostmaster(data)
     if (server?.state === 'ready') return server
     if (server?.state === 'stopping') return undefined
-    if (server === undefined && !options.signal && Date.now() > appearsUntilMs) return undefined
     await pause(pollMs)
   }
   return undefined

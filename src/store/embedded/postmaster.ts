@@ -27,7 +27,7 @@ export function findPostmaster(data: string): Postmaster | undefined {
     state: status === 'ready' || status === 'stopping' ? status : 'starting',
   }
   const other = processAt(pid)
-  if (other === undefined) return undefined // ended since
+  if (other === undefined) return undefined // ended since, or is ending
   if (other.command.includes(data)) return found
   // Seconds in the file are cut off, and a process's own start is rounded: two of them are the margin.
   if (other.startedAtS > Number(lines[2]) + 2) {
@@ -68,7 +68,8 @@ function processOnLinux(pid: number): ProcessFacts | undefined {
   const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
   const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // from the third field on: the name may hold anything
-  if (fields[0] === 'Z') return undefined // ended, not yet collected by its parent
+  // Ended but not yet collected by its parent; or so far gone that its memory is freed.
+  if (fields[0] === 'Z' || command === '') return undefined
   const bootedAtS = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))![1])
   const ticksPerS = 100 // USER_HZ, the same on every platform that Linux has
   return { command, startedAtS: bootedAtS + Number(fields[19]) / ticksPerS }
