@@ -164,8 +164,11 @@ class Engine {
     const state = this.#context.getPromiseState(result)
     result.dispose()
     if (state.type === 'fulfilled') return this.#take(state.value)
+    // An async function that was interrupted is left pending, or rejected with an error that says nothing.
+    const late = performance.now() > this.#deadline
+    if (late && state.type === 'rejected') state.error.dispose()
+    if (late) this.#failOfEngine('interrupted')
     if (state.type === 'rejected') this.#fail(state.error)
-    if (this.spent && performance.now() > this.#deadline) this.#failOfEngine('interrupted')
     throw new SandboxError('Error', 'the expression waits for a promise that nothing settles')
   }
 
@@ -206,7 +209,7 @@ class Engine {
       case 'stack overflow':
         throw new SandboxError('RangeError', 'the expression recursed too deeply')
       default:
-        throw new SandboxError('Error', message)
+        throw new SandboxError('RangeError', message)
     }
   }
 }

@@ -104,7 +104,7 @@ export class Faults {
   }
 }
 
-export function isAbsent(value: unknown): value is undefined | null {
+function isAbsent(value: unknown): value is undefined | null {
   return value === undefined || value === null
 }
 

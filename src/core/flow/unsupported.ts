@@ -19,6 +19,9 @@ const limiting = {
 export const unsupported = {
   flow: {
     timeout: 'limit the time of a whole flow; set timeout on its modules',
+    on_behalf_of_email: 'run flows as someone else than their caller',
+    on_behalf_of: 'run flows as someone else than their caller',
+    visible_to_runner_only: 'hide jobs from other members',
   },
   flowValue: {
     preprocessor_module: 'run preprocessors',
@@ -45,6 +48,7 @@ export const unsupported = {
     ...deleting,
   },
   rawScript: {
+    tag: 'send single steps to other workers; all steps of a job run on one, so set the tag of the flow',
     ...limiting,
     custom_concurrency_key: 'limit concurrency by key',
     ...caching,
@@ -63,7 +67,7 @@ export const otherLanguages = [
 export function refuseUnsupported(fields: Fields, table: FieldTable, at: string, faults: Faults): void {
   for (const [field, what] of Object.entries(table)) {
     if (Object.hasOwn(fields, field) && !isOff(fields[field])) {
-      faults.add(pathOf(at, field), `this version does not ${what}; remove the field`)
+      faults.add(pathOf(at, field), `this version does not ${what} (remove the field)`)
     }
   }
 }

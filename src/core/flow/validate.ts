@@ -114,6 +114,7 @@ function flowModule(module: unknown, at: string, faults: Faults): FlowModule {
   if (!fields) return { id: `(${at})`, value: { type: 'identity' } }
   refuseUnsupported(fields, unsupported.module, at, faults)
   const parsed = { ...fields, value: moduleValue(fields.value, `${at}.value`, faults) } as FlowModule
+  faults.text(fields, 'summary', at)
   faults.boolean(fields, 'continue_on_error', at)
   checkCondition(fields, 'skip_if', 'before', at, faults)
   checkStop(fields, at, faults)
@@ -153,7 +154,6 @@ function rawScript(fields: Fields, at: string, faults: Faults): ModuleValue {
   }
   faults.text(fields, 'lock', at)
   faults.text(fields, 'path', at)
-  faults.text(fields, 'tag', at)
   // Documents older than input transforms have none.
   const transforms = faults.object(fields, 'input_transforms', at) ?? {}
   for (const [name, transform] of Object.entries(transforms)) {
