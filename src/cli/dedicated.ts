@@ -51,10 +51,14 @@ export async function keepDedicated(options: DedicatedOptions, stop: AbortSignal
     const ended = keepChild(child, AbortSignal.any([stop, letGo.signal]), force).finally(() => bound.delete(name))
     bound.set(name, { stop: letGo, ended })
   }
-  const listener = await createListener({ db: options.db, name: 'millrace up', log: options.log })
-  await listener.listen(controlChannel, (message) => {
-    if (message.startsWith('deploy '))
-      look().catch((error: unknown) => options.log.warn({ err: error }, 'cannot read what is deployed'))
+  const lookSoon = () => {
+    look().catch((error: unknown) => options.log.warn({ err: error }, 'cannot read what is deployed'))
+  }
+  const listener = await createListener({
+    url: options.db.url,
+    channels: { [controlChannel]: (message) => message.startsWith('deploy ') && lookSoon() },
+    onConnect: lookSoon,
+    report: (event) => options.log.warn(event, 'listener'),
   })
   await regularly({ name: 'looking at what is deployed', everyMs: lookMs, log: options.log, run: look }, stop)
   await listener.close()

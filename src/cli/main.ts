@@ -1,19 +1,17 @@
 #!/usr/bin/env node
 // The command `millrace`. Commands are loaded when they are used, so that `millrace flow list` does not load the engine.
 //   M1. Exit codes: 0 done, 1 it failed (one plain message says what, where, and the way out), 2 wrong usage.
-import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import { addFlowCommands } from './flow.ts'
 import { addJobCommands } from './job.ts'
 import { print, printError, printJson, table } from './output.ts'
-import { listed } from './program.ts'
+import { listed, packageVersion } from './program.ts'
 import { settingRows, settingsMarkdown, withSettings } from './settings.ts'
 
 function buildProgram(): Command {
-  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
   const program = new Command('millrace')
     .description('Runs flows at the speed of an event stream, on nothing but Postgres.')
-    .version(version)
+    .version(packageVersion())
     .showHelpAfterError('(`--help` after any command shows what it takes)')
     .exitOverride()
     .addHelpText('after', examples)

@@ -1,4 +1,5 @@
 // The shape all commands share: the options of client commands, and lists given more than once.
+import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { withSettings, type SettingName } from './settings.ts'
 
@@ -22,4 +23,9 @@ export function listed(text: string, before: string[] = []): string[] {
       .map((one) => one.trim())
       .filter((one) => one !== ''),
   ]
+}
+
+export function packageVersion(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
 }

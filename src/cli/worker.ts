@@ -3,6 +3,7 @@ import { hostname } from 'node:os'
 import type { Logger } from 'pino'
 import { createSandbox } from '../core/expr/sandbox.ts'
 import { EngineError } from '../core/errors.ts'
+import { languages } from '../core/flow/definition.ts'
 import { createRunnerPool } from '../runner/pool.ts'
 import { loadArtifact } from '../store/artifacts.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
@@ -10,7 +11,7 @@ import { createWorker } from '../worker/worker.ts'
 import { followParent } from './children.ts'
 import { runningServer } from './connect.ts'
 import { createLog, createScreen } from './log.ts'
-import type { GivenSettings } from './program.ts'
+import { packageVersion, type GivenSettings } from './program.ts'
 import { readLimits, settingOf, wholeNumber } from './settings.ts'
 import { listenForEnd } from './signals.ts'
 import { openStore } from './store.ts'
@@ -29,6 +30,7 @@ export async function worker(options: WorkerOptions): Promise<void> {
   const limits = readLimits()
   const concurrency =
     options.concurrency === undefined ? undefined : wholeNumber(options.concurrency, '--concurrency', { min: 1, max: 1_000_000 })
+  const tags = bindings.length > 0 || options.tags.length > 0 ? options.tags : ['flow', ...Object.keys(languages)]
   if (bindings.length > 0 && options.tags.length > 0) {
     throw new EngineError('E_INVALID', 'a worker is dedicated or shared: give --dedicated or --tags, not both', { at: '--tags' })
   }
@@ -46,7 +48,20 @@ export async function worker(options: WorkerOptions): Promise<void> {
   try {
     const sandbox = await createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
     const tokens = await createJobTokens(store.db)
-    const parts = { db: store.db, limits, pool, sandbox, tokens, bindings, tags: options.tags, replicas, baseUrl, name, log }
+    const parts = {
+      db: store.db,
+      limits,
+      pool,
+      sandbox,
+      tokens,
+      bindings,
+      tags,
+      replicas,
+      baseUrl,
+      name,
+      version: packageVersion(),
+      log,
+    }
     await createWorker(concurrency === undefined ? parts : { ...parts, concurrency }).run(ending.stop)
   } finally {
     await pool.close()
