@@ -1,0 +1,255 @@
+// Deploying: a document becomes an immutable version with everything built that its jobs will need.
+//   D1. Nothing is stored unless the whole document is right and every step's code is built.
+//   D2. Artifacts, version, the path's row and the message to workers are one transaction.
+//   D3. Deploys of one path come one after another; the last to commit is current, and its version has the highest id.
+//   D4. A script is a flow of one step, `script`, whose inputs are the job's arguments.
+import { EngineError } from '../core/errors.ts'
+import { languages, type FlowValue, type Language } from '../core/flow/definition.ts'
+import type { Built } from '../core/flow/plan.ts'
+import { parseFlow, parseFlowValue } from '../core/flow/validate.ts'
+import type { Json } from '../core/json.ts'
+import type { Limits } from '../core/limits.ts'
+import { loadArtifactLocks, saveArtifacts } from '../store/artifacts.ts'
+import type { Database } from '../store/db.ts'
+import { saveFlow } from '../store/flows.ts'
+import { findScript, saveScript } from '../store/scripts.ts'
+import {
+  announceDeploy,
+  currentFlow,
+  findPreview,
+  hashOfVersion,
+  insertPreview,
+  insertVersion,
+  loadVersion,
+  lockPath,
+  type NewVersion,
+} from '../store/versions.ts'
+import { getWorkspace } from '../store/workspaces.ts'
+import { createBuilder, sha256, type Made } from './build.ts'
+import { assertPath, dedicatedTag } from './paths.ts'
+import { parseScript, scriptStepId, scriptValue, type ScriptDocument } from './script_document.ts'
+import type { Source } from './source.ts'
+
+export interface Deployer {
+  /**
+   * Deploys a flow. `mustExist`: true updates (E_NOT_FOUND if there is none), false creates (E_CONFLICT if there is one), else either.
+   * @throws EngineError E_FLOW_INVALID or E_CODE_INVALID with the place of the fault; nothing is stored then.
+   */
+  deployFlow(request: FlowDeploy): Promise<{ versionId: string }>
+  /** Deploys a script, new or again. `parent_hash` of the document, if given, must be the current version (E_CONFLICT). */
+  deployScript(request: {
+    workspaceId: string
+    path: string
+    document: unknown
+    by: string
+  }): Promise<{ versionId: string; hash: string }>
+  /** Makes a version of a flow that nobody deployed, to run it once. Equal previews share one. */
+  previewFlow(request: { workspaceId: string; path?: string | undefined; value: unknown; by: string }): Promise<Preview>
+  previewScript(request: ScriptPreview): Promise<Preview>
+}
+
+export interface FlowDeploy {
+  workspaceId: string
+  path: string
+  document: unknown
+  by: string
+  mustExist?: boolean | undefined
+}
+
+export interface ScriptPreview {
+  workspaceId: string
+  path?: string | undefined
+  content: string
+  language: string
+  by: string
+  lock?: string | null | undefined
+  tag?: string | null | undefined
+}
+
+export interface Preview {
+  versionId: string
+  tag: string
+}
+
+const extensions: Record<Language, string> = { bun: 'ts', deno: 'ts', nativets: 'ts', python3: 'py', bash: 'sh' }
+const previewPath = 'preview'
+
+export function createDeployer({ db, limits, home }: { db: Database; limits: Limits; home: string }): Deployer {
+  const builder = createBuilder({ home })
+
+  async function buildSteps(sources: Map<string, Source>): Promise<Map<string, Made>> {
+    const made = await builder.build([...sources.values()])
+    return new Map([...sources.keys()].map((id, i) => [id, made[i]!]))
+  }
+
+  async function preview(version: NewVersion, made: Map<string, Made>): Promise<Preview> {
+    const { workspaceId, path, contentHash, tag } = version
+    const known = await findPreview(db.pool, { workspaceId, path, contentHash })
+    if (known) return { versionId: known.id, tag }
+    return db.transaction(async (client) => {
+      await saveArtifacts(client, artifactsOf(made))
+      return { versionId: await insertPreview(client, version), tag }
+    })
+  }
+
+  return {
+    async deployFlow({ workspaceId, path, document, by, mustExist }) {
+      assertPath(path)
+      const flow = parseFlow(document, limits)
+      await getWorkspace(db.pool, workspaceId)
+      const earlier = await currentFlow(db.pool, workspaceId, path)
+      expectExistence({ mustExist, exists: earlier !== null, path })
+      const locks = earlier ? await locksOf(db, earlier.versionId) : new Map<string, string>()
+      const made = await buildSteps(sourcesOf(flow.value, path, '$.value', locks))
+      const dedicated = flow.dedicated_worker === true
+      const tag = dedicated ? dedicatedTag('flow', workspaceId, path) : flow.tag ? sharedTag(flow.tag) : 'flow'
+      const version = newVersion({ workspaceId, path, kind: 'flow', tag, value: flow.value, by }, made)
+      const versionId = await db.transaction(async (client) => {
+        await lockPath(client, { kind: 'flow', workspaceId, path })
+        expectExistence({ mustExist, exists: (await currentFlow(client, workspaceId, path)) !== null, path })
+        await saveArtifacts(client, artifactsOf(made))
+        const versionId = await insertVersion(client, version)
+        const shown = {
+          summary: flow.summary,
+          description: flow.description,
+          schema: jsonOrNull(flow.schema),
+          document: restOf(document),
+        }
+        await saveFlow(client, { workspaceId, path, versionId, ...shown, dedicatedWorker: dedicated, by })
+        await announceDeploy(client, { workspaceId, path, versionId })
+        return versionId
+      })
+      return { versionId }
+    },
+
+    async deployScript({ workspaceId, path, document, by }) {
+      assertPath(path)
+      const script = parseScript(document, limits)
+      await getWorkspace(db.pool, workspaceId)
+      const earlier = await findScript(db.pool, workspaceId, path)
+      const lock = script.lock ?? (isNode(script.language) && earlier?.language === script.language ? earlier.lock : null)
+      const made = await buildSteps(new Map([[scriptStepId, scriptSource({ ...script, lock }, path)]]))
+      const { artifact, built, schema } = made.get(scriptStepId)!
+      const dedicated = script.dedicatedWorker
+      const tag = dedicated ? dedicatedTag('script', workspaceId, path) : script.tag ? sharedTag(script.tag) : script.language
+      const value = scriptValue(script, built.params)
+      const version = newVersion({ workspaceId, path, kind: 'script', tag, value, by }, made)
+      const versionId = await db.transaction(async (client) => {
+        await lockPath(client, { kind: 'script', workspaceId, path })
+        if (script.parentHash !== null)
+          expectParent(script.parentHash, (await findScript(client, workspaceId, path))?.versionId, path)
+        await saveArtifacts(client, artifactsOf(made))
+        const versionId = await insertVersion(client, version)
+        const { summary, description, language, content, kind } = script
+        const shown = { summary, description, schema: JSON.stringify(script.schema ?? schema), document: restOf(document) }
+        const code = { language, content, lock: artifact.lock, kind }
+        await saveScript(client, { workspaceId, path, versionId, ...shown, ...code, dedicatedWorker: dedicated, by })
+        await announceDeploy(client, { workspaceId, path, versionId })
+        return versionId
+      })
+      return { versionId, hash: hashOfVersion(versionId) }
+    },
+
+    async previewFlow({ workspaceId, path, value, by }) {
+      if (path) assertPath(path)
+      const flowValue = parseFlowValue(value, limits, '$.value')
+      await getWorkspace(db.pool, workspaceId)
+      const at = path || previewPath
+      const made = await buildSteps(sourcesOf(flowValue, at, '$.value', new Map()))
+      return preview(newVersion({ workspaceId, path: at, kind: 'flowpreview', tag: 'flow', value: flowValue, by }, made), made)
+    },
+
+    async previewScript({ workspaceId, path, content, language, by, lock, tag }) {
+      if (path) assertPath(path)
+      const script = parseScript({ content, language, lock, tag }, limits)
+      await getWorkspace(db.pool, workspaceId)
+      const at = path || previewPath
+      const made = await buildSteps(new Map([[scriptStepId, scriptSource(script, at)]]))
+      const value = scriptValue(script, made.get(scriptStepId)!.built.params)
+      const goesTo = script.tag ? sharedTag(script.tag) : script.language
+      return preview(newVersion({ workspaceId, path: at, kind: 'preview', tag: goesTo, value, by }, made), made)
+    },
+  }
+}
+
+/** Every step of the flow with code of its own, by id. */
+function sourcesOf(value: FlowValue, path: string, at: string, locks: Map<string, string>): Map<string, Source> {
+  const modules = value.modules.map((module, i) => ({ module, at: `${at}.modules[${i}]` }))
+  if (value.failure_module) modules.push({ module: value.failure_module, at: `${at}.failure_module` })
+  const sources = new Map<string, Source>()
+  for (const { module, at } of modules) {
+    if (module.value.type !== 'rawscript') continue
+    const { content, lock } = module.value
+    const language = module.value.language as Language
+    const earlier = isNode(language) ? (locks.get(module.id) ?? null) : null
+    const name = `${path}/${module.id}.${extensions[language]}`
+    sources.set(module.id, { language, content, lock: lock || earlier, name, at: `${at}.value.content` })
+  }
+  return sources
+}
+
+function scriptSource(script: ScriptDocument, path: string): Source {
+  const { language, content, lock } = script
+  return { language, content, lock, name: `${path}/${scriptStepId}.${extensions[language]}`, at: '$.content' }
+}
+
+function isNode(language: Language): boolean {
+  return languages[language].startsWith('node')
+}
+
+/** The locks that a version's steps were built with: a step keeps its packages' versions until its imports change. */
+async function locksOf(db: Database, versionId: string): Promise<Map<string, string>> {
+  const { built } = await loadVersion(db.pool, versionId)
+  const steps = Object.entries(built.steps)
+  const locks = await loadArtifactLocks(
+    db.pool,
+    steps.map(([, step]) => step.artifactKey),
+  )
+  return new Map(steps.flatMap(([id, step]) => (locks.has(step.artifactKey) ? [[id, locks.get(step.artifactKey)!]] : [])))
+}
+
+type VersionParts = Pick<NewVersion, 'workspaceId' | 'path' | 'kind' | 'tag' | 'by'> & { value: FlowValue }
+
+function newVersion(parts: VersionParts, made: Map<string, Made>): NewVersion {
+  const { kind, tag } = parts
+  const steps = Object.fromEntries([...made].map(([id, { built }]) => [id, built]))
+  const value = JSON.stringify(parts.value)
+  const built = JSON.stringify({ steps } satisfies Built)
+  const priority = parts.value.priority ?? 0
+  return { ...parts, value, built, priority, contentHash: sha256(JSON.stringify([kind, tag, priority, value, built])) }
+}
+
+function artifactsOf(made: Map<string, Made>): Made['artifact'][] {
+  return [...new Map([...made.values()].map(({ artifact }) => [artifact.key, artifact])).values()]
+}
+
+function expectExistence({ mustExist, exists, path }: { mustExist: boolean | undefined; exists: boolean; path: string }): void {
+  if (mustExist === undefined || exists === mustExist) return
+  if (mustExist) throw new EngineError('E_NOT_FOUND', `no flow "${path}" to update; create it first`, { at: '$.path' })
+  throw new EngineError('E_CONFLICT', `flow "${path}" exists; update it, or choose another path`, { at: '$.path' })
+}
+
+function expectParent(parentHash: string, versionId: string | undefined, path: string): void {
+  const current = versionId === undefined ? undefined : hashOfVersion(versionId)
+  if (current === parentHash) return
+  const now = current === undefined ? 'there is no such script' : `${current} is current`
+  const text = `script "${path}" is not at version ${parentHash} any more: ${now}; read it again, then deploy your change`
+  throw new EngineError('E_CONFLICT', text, { at: '$.parent_hash' })
+}
+
+/** A tag that a document names. Those with a colon belong to dedicated workers. */
+function sharedTag(tag: string): string {
+  if (tag.length <= 100 && /^[^\s:,]+$/.test(tag)) return tag
+  const text = `"${tag.slice(0, 100)}" cannot be a tag: use up to 100 characters without spaces, commas and colons`
+  throw new EngineError('E_INVALID', text, { at: '$.tag' })
+}
+
+/** What is left of a document beside what has a column of its own. */
+function restOf(document: unknown): string {
+  const columns = ['path', 'summary', 'description', 'value', 'schema', 'content', 'language', 'lock', 'kind']
+  return JSON.stringify(Object.fromEntries(Object.entries(document as object).filter(([key]) => !columns.includes(key))))
+}
+
+function jsonOrNull(value: Json | undefined): string | null {
+  return value === undefined || value === null ? null : JSON.stringify(value)
+}

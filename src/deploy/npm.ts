@@ -1,0 +1,178 @@
+// npm packages that steps import: installed once per set of versions, into a content-addressed cache.
+//   N1. A folder of the cache is complete (it is made beside and renamed) and never changed.
+//   N2. No package's install script runs. Ranges are versions or tags of the registry: no paths, no addresses.
+//   N3. The lock is npm's own lock file without addresses, so it means the same on another machine.
+import { createHash, randomUUID } from 'node:crypto'
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { EngineError } from '../core/errors.ts'
+import { runTool } from './exec.ts'
+import { codeError, type Source } from './source.ts'
+
+/** name → range, `*` where the source names none. */
+export type Packages = Map<string, string>
+
+export interface Installed {
+  /** The folder that holds node_modules. */
+  folder: string
+  lock: string
+}
+
+export interface NpmCache {
+  /** @throws EngineError E_CODE_INVALID naming the package, E_BUSY if the registry cannot be reached. */
+  install(packages: Packages, source: Source): Promise<Installed>
+}
+
+const installTimeoutMs = 180_000
+const nodeMajor = process.versions.node.split('.')[0]!
+
+export function createNpmCache({ home }: { home: string }): NpmCache {
+  const underWay = new Map<string, Promise<Installed>>()
+  return {
+    install(packages, source) {
+      const lock = parseLock(source.lock)
+      const wanted: Record<string, string> = {}
+      for (const name of [...packages.keys()].sort()) {
+        const range = packages.get(name)!
+        wanted[name] = range === '*' ? (lock.pins.get(name) ?? range) : range
+      }
+      const pinned = lock.file !== null && equal(lock.file.root, wanted) ? lock.file.text : null
+      const key = sha256(JSON.stringify([`node${nodeMajor}`, wanted, pinned]))
+      let installing = underWay.get(key)
+      if (!installing) {
+        installing = install(join(home, 'cache', 'npm', key), wanted, pinned, source).finally(() => underWay.delete(key))
+        underWay.set(key, installing)
+      }
+      return installing
+    },
+  }
+}
+
+async function install(
+  folder: string,
+  wanted: Record<string, string>,
+  pinned: string | null,
+  source: Source,
+): Promise<Installed> {
+  if (!(await exists(folder))) {
+    const making = `${folder}.${randomUUID()}.tmp`
+    await mkdir(making, { recursive: true })
+    try {
+      await writeFile(join(making, 'package.json'), JSON.stringify({ private: true, dependencies: wanted }))
+      if (pinned !== null) await writeFile(join(making, 'package-lock.json'), pinned)
+      await runNpm(making, pinned === null ? 'install' : 'ci', wanted, source)
+      await rename(making, folder).catch(async (error: unknown) => {
+        if (!(await exists(folder))) throw error // else another process made the same folder first
+      })
+    } finally {
+      await rm(making, { recursive: true, force: true })
+    }
+  }
+  const text = await readFile(join(folder, 'package-lock.json'), 'utf8')
+  return { folder, lock: `${JSON.stringify({ ...(JSON.parse(text) as object), name: 'step' }, null, 1)}\n` }
+}
+
+async function runNpm(folder: string, command: string, wanted: Record<string, string>, source: Source): Promise<void> {
+  const flags = [
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--no-progress',
+    '--omit-lockfile-registry-resolved',
+    '--loglevel=error',
+  ]
+  const { exitCode, stderr } = await runTool('npm', [command, '--prefix', folder, ...flags], {
+    cwd: folder,
+    env: npmEnvironment(),
+    timeoutMs: installTimeoutMs,
+    missing: 'install npm to deploy steps that import packages',
+  })
+  if (exitCode === 0) return
+  throw npmError(stderr, Object.entries(wanted), source, exitCode === null)
+}
+
+/** What npm needs to find the registry, without what an `npm start` around this process adds about its own package. */
+function npmEnvironment(): NodeJS.ProcessEnv {
+  const env: NodeJS.ProcessEnv = { NODE_ENV: 'development' }
+  for (const [name, value] of Object.entries(process.env)) {
+    const usual = /^(PATH|HOME|USER|LANG|TMPDIR|SystemRoot|APPDATA|(https?|no|all)_proxy|NODE_EXTRA_CA_CERTS)$/i.test(name)
+    if (usual || /^npm_config_(.*registry|userconfig|globalconfig|cache|.*proxy|ca|cafile|.*_auth.*|strict_ssl)$/i.test(name)) {
+      env[name] = value
+    }
+  }
+  return env
+}
+
+function npmError(stderr: string, wanted: [string, string][], source: Source, killed: boolean): EngineError {
+  const named = wanted.map(([name, range]) => (range === '*' ? name : `${name}@${range}`))
+  const all = named.join(', ')
+  const code = /code (E\w+)/.exec(stderr)?.[1] ?? ''
+  if (code === 'E404') {
+    const name =
+      wanted.find(([name]) => stderr.includes(`'${name}@`) || stderr.includes(`/${name.replace('/', '%2f')} `))?.[0] ?? all
+    return codeError(source, `package "${name}" is not in the npm registry; check its name`)
+  }
+  if (code === 'ETARGET') {
+    const spec = /No matching version found for (\S+?)\.?(\s|$)/.exec(stderr)?.[1] ?? all
+    return codeError(source, `package "${spec}" has no such version in the npm registry`)
+  }
+  if (killed || /^E(NOTFOUND|CONNREFUSED|CONNRESET|TIMEDOUT|AI_AGAIN|NETUNREACH|HOSTUNREACH|SOCKETTIMEOUT)$/.test(code)) {
+    const text = `${source.name}: the npm registry cannot be reached to install ${all}; try again, or set npm's registry on the server`
+    return new EngineError('E_BUSY', text, { at: source.at, retryAfterS: 10 })
+  }
+  const lines = stderr.split('\n').map((line) => line.replace(/^npm (error|ERR!) ?/, '').trim())
+  const shown = lines.filter((line) => line !== '' && !/complete log|^code /.test(line)).slice(0, 3)
+  return codeError(source, `npm cannot install ${all}: ${shown.join(' ').slice(0, 400) || `code ${code}`}`)
+}
+
+interface Lock {
+  /** npm's lock file, and what its root asks for. */
+  file: { text: string; root: Record<string, string> } | null
+  /** Versions for packages that the source imports without one. */
+  pins: Packages
+}
+
+/** Reads a lock: npm's lock file, a package.json (alone, or before a Bun lock), or `name@version` lines. Else it says nothing. */
+function parseLock(text: string | null): Lock {
+  const none: Lock = { file: null, pins: new Map() }
+  if (text === null || text.trim() === '') return none
+  if (!text.trimStart().startsWith('{')) {
+    const lines = text.matchAll(/^((?:@[\w.-]+\/)?[\w.-]+)@([\w.+-]+)$/gm)
+    return { file: null, pins: new Map([...lines].map((m) => [m[1]!, m[2]!])) }
+  }
+  try {
+    const document = JSON.parse(text.split(/^\/\/bun\.lock/m)[0]!) as {
+      packages?: Record<string, { dependencies?: unknown }>
+      dependencies?: unknown
+    }
+    if (document.packages) return { file: { text, root: stringsOf(document.packages['']?.dependencies) }, pins: new Map() }
+    return { file: null, pins: new Map(Object.entries(stringsOf(document.dependencies)).filter(([, range]) => isRange(range))) }
+  } catch {
+    return none
+  }
+}
+
+function stringsOf(value: unknown): Record<string, string> {
+  const entries = Object.entries((value ?? {}) as object).filter((e): e is [string, string] => typeof e[1] === 'string')
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
+}
+
+/** A version, range or tag of the registry; not an address, a path or an alias. */
+export function isRange(text: string): boolean {
+  return /^[\w.^~<>=|*+ -]+$/.test(text) && text.length <= 100
+}
+
+function equal(a: Record<string, string>, b: Record<string, string>): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}
+
+function sha256(text: string): string {
+  return createHash('sha256').update(text).digest('hex')
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  )
+}

@@ -1,0 +1,158 @@
+// TypeScript and JavaScript steps: one ES module each, with everything it imports bundled in.
+//   T1. Only Node's own modules stay imports. Code reaches no file but its own and those of its installed packages.
+//   T2. The source map is part of the bundle, so stack traces name the user's file and lines.
+import { realpath } from 'node:fs/promises'
+import { isBuiltin } from 'node:module'
+import { join, sep } from 'node:path'
+import { build, type BuildFailure, type BuildResult, type Message, type Plugin } from 'esbuild'
+import type { EngineError } from '../core/errors.ts'
+import { isRange, type NpmCache, type Packages } from './npm.ts'
+import { mainParameters } from './signature.ts'
+import { argumentsSchema, codeError, type BuiltCode, type Source } from './source.ts'
+
+type Bundle = BuildResult<{ write: false; metafile: true }>
+
+// CommonJS packages call require for Node's modules; esbuild's own stand-in uses this one where it exists.
+const requireBanner =
+  "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
+
+/** @throws EngineError E_CODE_INVALID */
+export async function buildTypescript(source: Source, npm: NpmCache): Promise<BuiltCode> {
+  const found: Packages = new Map()
+  const alone = await bundle(source, collectPackages(found), undefined)
+  let lock: string | null = null
+  let made = alone
+  if (found.size > 0) {
+    const installed = await npm.install(found, source)
+    lock = installed.lock
+    const folder = await realpath(installed.folder)
+    made = await bundle(source, packagesFrom(folder), folder)
+  }
+  return described(source, made, lock)
+}
+
+function described(source: Source, made: Bundle, lock: string | null): BuiltCode {
+  const output = Object.values(made.metafile.outputs)[0]!
+  if (!output.exports.includes('main')) {
+    throw codeError(source, 'no exported function "main"; export one: export async function main(x: string) { … }')
+  }
+  const content = made.outputFiles[0]!.text
+  const code = content.slice(0, content.lastIndexOf('//# sourceMappingURL='))
+  const parameters = mainParameters(source.name, source.content) ?? mainParameters('bundle.mjs', code)
+  if (!parameters) {
+    throw codeError(
+      source,
+      'the parameters of "main" cannot be read; write it as a function: export async function main(x) { … }',
+    )
+  }
+  const ofUser = code.startsWith(requireBanner) ? code.slice(requireBanner.length) : code
+  return {
+    content,
+    lock,
+    params: parameters.map((p) => p.name),
+    schema: argumentsSchema(parameters),
+    wantsToken: /env|WM_TOKEN|process|globalThis|\brequire\b|\beval\b|\bFunction\b|\bimport\s*\(/.test(ofUser),
+  }
+}
+
+async function bundle(source: Source, plugin: Plugin, folder: string | undefined): Promise<Bundle> {
+  const made: Bundle = await build({
+    stdin: { contents: source.content, sourcefile: source.name, loader: 'ts' },
+    absWorkingDir: folder ?? sep,
+    outfile: join(folder ?? sep, 'step.mjs'),
+    bundle: true,
+    write: false,
+    metafile: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+    sourcemap: 'inline',
+    sourcesContent: true,
+    charset: 'utf8',
+    logLevel: 'silent',
+    tsconfigRaw: '{}',
+    banner: folder === undefined && !/\brequire\b/.test(source.content) ? {} : { js: requireBanner },
+    plugins: [plugin],
+  }).catch((error: BuildFailure) => {
+    const first = error.errors?.[0]
+    throw first ? buildError(source, first) : error
+  })
+  const outside = Object.keys(made.metafile.inputs).find(
+    (path) => path !== source.name && !/^(\(disabled\):)?node_modules\//.test(path),
+  )
+  if (outside !== undefined) throw codeError(source, `a package reaches outside of its folder (${outside}); it cannot be bundled`)
+  return made
+}
+
+function buildError(source: Source, { location, text }: Message): EngineError {
+  if (!location) return codeError(source, text)
+  const place = { line: location.line, column: location.column + 1 }
+  if (location.file === source.name) return codeError(source, text, place)
+  return codeError(source, `in an imported package: ${location.file}:${place.line}:${place.column}: ${text}`)
+}
+
+/** Leaves every import outside, and notes the packages. Code that imports none is done after this. */
+function collectPackages(found: Packages): Plugin {
+  return {
+    name: 'collect',
+    setup(on) {
+      on.onResolve({ filter: /.*/ }, ({ path, kind }) => {
+        if (kind === 'entry-point') return undefined
+        const read = readSpecifier(path)
+        if ('error' in read) return { errors: [{ text: read.error }] }
+        if ('builtin' in read) return { path, external: true }
+        const { name, range } = read
+        const before = found.get(name)
+        if (before !== undefined && before !== range && before !== '*' && range !== '*') {
+          return { errors: [{ text: `"${name}" is imported in two versions, ${before} and ${range}; choose one` }] }
+        }
+        found.set(name, range === '*' ? (before ?? range) : range)
+        return { path, external: true }
+      })
+    },
+  }
+}
+
+/** Finds packages in the folder, and only there: for the step's own imports, and as Node would for those of packages. */
+function packagesFrom(folder: string): Plugin {
+  const resolving = {} // marks our own question, which comes back to this plugin
+  return {
+    name: 'packages',
+    setup(on) {
+      on.onResolve({ filter: /^[^./]/ }, async ({ path, kind, resolveDir, importer, pluginData }) => {
+        if (pluginData === resolving || kind === 'entry-point') return undefined
+        const ofStep = resolveDir === ''
+        if (isBuiltin(path)) return { path, external: true }
+        const read = ofStep ? readSpecifier(path) : undefined
+        const wanted = read && 'name' in read ? `${read.name}${read.subpath}` : path
+        const options = { kind, importer, resolveDir: ofStep ? folder : resolveDir, pluginData: resolving }
+        const { path: file, external, errors, sideEffects, namespace } = await on.resolve(wanted, options)
+        if (errors.length > 0) return ofStep ? { errors } : undefined // esbuild lets a package go on without an optional one
+        if (external || namespace !== 'file' || file.startsWith(folder + sep))
+          return { path: file, external, sideEffects, namespace }
+        // Found above the folder, where it is there by chance: as good as not there.
+        return kind === 'require-call' ? { path, external: true } : { errors: [{ text: `Could not resolve "${path}"` }] }
+      })
+    },
+  }
+}
+
+type Specifier = { builtin: true } | { error: string } | { name: string; range: string; subpath: string }
+
+const packagePattern = /^(?:npm:\/?)?((?:@[a-z0-9~_-][\w.~-]*\/)?[a-z0-9~_-][\w.~-]*)(?:@([^/]+))?((?:\/[^/]+)*)$/i
+
+/** Reads an import as Windmill's users write them: `lodash`, `lodash@4.17.21`, `npm:lodash@4`, `lodash@4/fp`, `node:fs`. */
+function readSpecifier(path: string): Specifier {
+  if (isBuiltin(path)) return { builtin: true }
+  if (/^(\.{1,2})?\//.test(path) || path === '.' || path === '..') {
+    return { error: `"${path}": steps cannot import files or other scripts; put the code in this step or in an npm package` }
+  }
+  const match = packagePattern.exec(path)
+  if (!match || path === 'bun') {
+    const hint = path.startsWith('bun') ? 'steps run on Node, use its own modules' : 'import it from npm, such as "npm:lodash@4"'
+    return { error: `"${path}" cannot be imported: ${hint}` }
+  }
+  const range = match[2] ?? '*'
+  if (!isRange(range)) return { error: `"${path}": "${range}" is not a version; use one such as "${match[1]}@1.2.3"` }
+  return { name: match[1]!, range, subpath: match[3]! }
+}
