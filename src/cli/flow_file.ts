@@ -3,7 +3,7 @@
 //   F2. A fault named by JSON path is told by file, line and column (placeOf).
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { basename, dirname, isAbsolute, join, relative, sep } from 'node:path'
-import { isNode, LineCounter, parseDocument, type Document } from 'yaml'
+import { isNode, isScalar, LineCounter, parseDocument, type Document } from 'yaml'
 import type { FlowDocument } from '../client/client.ts'
 import { EngineError, messageOf } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
@@ -24,7 +24,8 @@ const inlined = /^!inline\s+(.+)$/
 export function readFlowFile(given: string): FlowFile {
   const file = fileOf(given)
   const lines = new LineCounter()
-  const document = parseDocument(readFileSync(file, 'utf8'), { lineCounter: lines, customTags: [inlineTag] })
+  const text = readFileSync(file, 'utf8')
+  const document = parseDocument(text, { lineCounter: lines, customTags: [inlineTag] })
   const where = (offset: number) => {
     const { line, col } = lines.linePos(offset)
     return `${file}:${line}:${col}`
@@ -49,11 +50,12 @@ export function readFlowFile(given: string): FlowFile {
     flow,
     path: typeof flow['path'] === 'string' ? flow['path'] : pathOfFile(file),
     placeOf(at) {
-      // A place inside code: the path of its content, then line and column there.
-      const inCode = /^(.*?content)\D+(\d+)(?::(\d+))?/.exec(at)
-      const codeFile = codeFiles.get(inCode?.[1] ?? at)
-      if (codeFile !== undefined) return inCode ? `${codeFile}:${inCode[2]}${inCode[3] ? `:${inCode[3]}` : ''}` : codeFile
-      return nodePlace(document, at, where)
+      const inCode = /^(\$.*\bcontent)(?: .*?)?:(\d+)(?::(\d+))?$/.exec(at)
+      if (inCode === null) return codeFiles.get(at) ?? nodePlace(document, at, where)
+      const [, content, line, column = '1'] = inCode
+      const codeFile = codeFiles.get(content!)
+      if (codeFile !== undefined) return `${codeFile}:${line}:${column}`
+      return blockPlace({ document, text, at: content!, line: Number(line), column: Number(column), where })
     },
   }
 }
@@ -120,6 +122,24 @@ function keysOf(at: string): (string | number)[] {
     keys.push(name ?? (quoted === undefined ? Number(index) : (JSON.parse(quoted) as string)))
   }
   return keys
+}
+
+/** A place inside code that stands in the document as a block (`content: |`). */
+function blockPlace(of: {
+  document: Document
+  text: string
+  at: string
+  line: number
+  column: number
+  where: (offset: number) => string
+}): string | undefined {
+  const node = of.document.getIn(keysOf(of.at), true)
+  if (!isScalar(node) || !node.range || node.type !== 'BLOCK_LITERAL') return nodePlace(of.document, of.at, of.where)
+  let offset = node.range[0]
+  const nextLine = (from: number) => of.text.indexOf('\n', from) + 1
+  for (let n = 0; n < of.line; n++) offset = nextLine(offset)
+  const indent = /^(?:[ \t]*\n)*( +)/.exec(of.text.slice(nextLine(node.range[0])))?.[1]!.length ?? 0
+  return of.where(offset + indent + of.column - 1)
 }
 
 function nodePlace(document: Document, at: string, where: (offset: number) => string): string | undefined {

@@ -69,8 +69,16 @@ test('a JSON path is told as file, line and column', () => {
   // What is missing has the place of what should hold it.
   expect(placeOf('$.value.modules[0].value.tag')).toBe(`${file}:6:9`)
   expect(placeOf('$.value.modules[0].value.content')).toBe(a)
-  expect(placeOf('$.value.modules[0].value.content:3:5')).toBe(`${a}:3:5`)
+  expect(placeOf('$.value.modules[0].value.content f/step2.ts:3:5')).toBe(`${a}:3:5`)
   expect(placeOf('Authorization')).toBeUndefined()
+})
+
+test('a place in code that stands in the document is one of the document', () => {
+  const file = write(
+    'flow.yaml',
+    'value:\n  modules:\n    - value:\n        content: |\n          first\n          second line\n',
+  )
+  expect(readFlowFile(file).placeOf('$.value.modules[0].value.content hello/a.ts:2:8')).toBe(`${file}:6:18`)
 })
 
 test('a folder is read by its flow.yaml, flow.yml or flow.json', () => {
