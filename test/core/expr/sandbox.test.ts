@@ -2,16 +2,19 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { createSandbox, SandboxError } from '../../../src/core/expr/sandbox.ts'
 
+// Two sandboxes, so that what shows a limit on time never waits long, and all else is never cut short on a busy machine.
 let sandbox: Sandbox
+let hasty: Sandbox
 beforeAll(async () => {
-  sandbox = await createSandbox({ timeMs: 100, memoryBytes: 16 << 20 })
+  sandbox = await createSandbox({ timeMs: 60_000, memoryBytes: 16 << 20 })
+  hasty = await createSandbox({ timeMs: 100, memoryBytes: 16 << 20 })
 })
 
 const run = (body: string): unknown => JSON.parse(sandbox.evaluate(body, [], []))
 
-function failureOf(body: string): { name: string; message: string } {
+function failureOf(body: string, where = sandbox): { name: string; message: string } {
   try {
-    sandbox.evaluate(body, [], [])
+    where.evaluate(body, [], [])
   } catch (error) {
     expect(error).toBeInstanceOf(SandboxError)
     return { name: (error as Error).name, message: (error as Error).message }
@@ -66,14 +69,20 @@ test.each([
 
 describe('limits', () => {
   test.each([
-    ['while (true);', 'TimeoutError', 'longer than 100 ms'],
-    ['try { while (true); } finally { return 1 }', 'TimeoutError', 'longer than 100 ms'],
-    ['try { while (true); } catch { return 1 }', 'TimeoutError', 'longer than 100 ms'],
-    ['return {toJSON() { while (true); }}', 'TimeoutError', 'longer than 100 ms'],
-    ['throw {toString() { while (true); }, toJSON() { while (true); }}', 'TimeoutError', 'longer than 100 ms'],
-    ['return /^(a+)+$/.test("a".repeat(40) + "b")', 'TimeoutError', 'longer than 100 ms'],
-    ['return (async () => { while (true) await 0 })()', 'TimeoutError', 'longer than 100 ms'],
-    ['const again = () => Promise.resolve().then(again); again(); return again()', 'TimeoutError', 'longer than 100 ms'],
+    ['while (true);'],
+    ['try { while (true); } finally { return 1 }'],
+    ['try { while (true); } catch { return 1 }'],
+    ['return {toJSON() { while (true); }}'],
+    ['throw {toString() { while (true); }, toJSON() { while (true); }}'],
+    ['return /^(a+)+$/.test("a".repeat(40) + "b")'],
+    ['return (async () => { while (true) await 0 })()'],
+    ['const again = () => Promise.resolve().then(again); again(); return again()'],
+  ])('%s is interrupted', (body) => {
+    expect(failureOf(body, hasty)).toEqual({ name: 'TimeoutError', message: 'the expression ran longer than 100 ms' })
+    expect(hasty.evaluate('return 1 + 1', [], [])).toBe('2')
+  })
+
+  test.each([
     ['return "x".repeat(1e9)', 'RangeError', 'more than 16 MiB of memory'],
     ['return new Array(1e8).fill(0)', 'RangeError', 'more than 16 MiB of memory'],
     ['let s = "x"; while (true) s += s', 'RangeError', 'too long'],
@@ -86,8 +95,9 @@ describe('limits', () => {
   })
 
   test('work left over by one evaluation does not run in the next', () => {
-    expect(run('let n = 0; const again = () => { n += 1; return Promise.resolve().then(again) }; again(); return 5')).toBe(5)
-    expect(run('return 6')).toBe(6)
+    const endless = 'const again = () => Promise.resolve().then(again); again(); return 5'
+    expect(hasty.evaluate(endless, [], [])).toBe('5')
+    expect(hasty.evaluate('return 6', [], [])).toBe('6')
   })
 
   test('a sandbox that trapped again and again still works', async () => {
