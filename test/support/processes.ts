@@ -18,6 +18,7 @@ export interface Program {
 }
 
 const living = new Set<ChildProcess>()
+afterAll(endPrograms)
 
 /** Starts a program. `env` is added to this process's environment; undefined removes a variable. */
 export function startProgram(
@@ -29,7 +30,6 @@ export function startProgram(
     env: { ...process.env, ...options.env },
     stdio: ['pipe', 'pipe', 'pipe'],
   })
-  if (living.size === 0) afterAll(endAll)
   living.add(child)
   let errors = ''
   child.stderr.on('data', (piece: Buffer) => (errors += piece.toString()))
@@ -64,7 +64,8 @@ export function startProgram(
   }
 }
 
-async function endAll(): Promise<void> {
+/** Ends what is still running; done after each file, and before that by tests that clean up after their programs. */
+export async function endPrograms(): Promise<void> {
   const ends = [...living].map((child) => once(child, 'close'))
   for (const child of living) child.kill('SIGKILL')
   await Promise.all(ends)
