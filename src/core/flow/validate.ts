@@ -77,41 +77,49 @@ function modulesOf(modules: unknown, limits: FlowLimits, at: string, faults: Fau
     )
     return []
   }
-  const firstOf = new Map<string, string>()
+  const placeOf = new Map<unknown, string>()
   return modules.map((module, index) => {
     const here = `${at}.modules[${index}]`
-    const parsed = flowModule(module, here, faults)
-    checkStepId(parsed.id, `${here}.id`, faults)
-    const first = firstOf.get(parsed.id)
-    if (first) faults.add(`${here}.id`, `'${parsed.id}' is the id of ${first} too; every step needs its own`)
-    else firstOf.set(parsed.id, here)
-    return parsed
+    const fields = faults.fields(module, here, moduleShape)
+    if (!fields) return noModule
+    checkStepId(fields.id, `${here}.id`, placeOf, faults)
+    if (!placeOf.has(fields.id)) placeOf.set(fields.id, here)
+    return flowModule(fields, here, faults)
   })
 }
 
-function checkStepId(id: unknown, at: string, faults: Faults): void {
-  if (typeof id !== 'string') faults.add(at, `every module needs an id, a text; got ${nameOf(id)}`)
-  else if ((reservedStepIds as readonly string[]).includes(id)) {
-    faults.add(at, `'${id}' is a reserved name; use another id`, reservedStepIds)
+const moduleShape = 'a module is an object {id, value}'
+/** Stands for a module with a fault, so that reading goes on; never leaves this file. */
+const noModule: FlowModule = { id: '', value: { type: 'identity' } }
+
+function checkStepId(id: unknown, at: string, placeOf: Map<unknown, string>, faults: Faults): void {
+  if (typeof id !== 'string') {
+    faults.add(at, `every module needs an id, a text; got ${nameOf(id)}`)
+  } else if ((reservedStepIds as readonly string[]).includes(id)) {
+    faults.add(at, `'${id}' is a reserved name; use another id`)
   } else if (!stepIdPattern.test(id)) {
     const shown = JSON.stringify(id.slice(0, 80))
     faults.add(at, `${shown} is not an id: up to 64 letters, digits, '_' and '-', the first a letter or digit`)
+  } else if (placeOf.has(id)) {
+    faults.add(at, `'${id}' is the id of ${placeOf.get(id)} too; every step needs its own`)
   }
 }
 
 function failureModule(module: unknown, at: string, faults: Faults): FlowModule {
-  const parsed = flowModule(module, at, faults)
-  if (parsed.id !== undefined && parsed.id !== 'failure') {
-    faults.add(`${at}.id`, `the failure module's id is 'failure', got ${JSON.stringify(parsed.id)}`, ['failure'])
+  const fields = faults.fields(module, at, moduleShape)
+  if (!fields) return noModule
+  if ((fields.id ?? 'failure') !== 'failure') {
+    faults.add(`${at}.id`, `the failure module's id is 'failure', got ${JSON.stringify(fields.id)}`, ['failure'])
   }
-  if (parsed.value.type === 'identity') faults.add(`${at}.value.type`, `a failure module is a rawscript`, ['rawscript'])
+  const parsed = flowModule(fields, at, faults)
+  if ((fields.value as Fields | undefined)?.type === 'identity') {
+    faults.add(`${at}.value.type`, 'a failure module is a rawscript', ['rawscript'])
+  }
   return { ...parsed, id: 'failure' }
 }
 
 /** A module without a check of its id, which depends on where it stands. */
-function flowModule(module: unknown, at: string, faults: Faults): FlowModule {
-  const fields = faults.fields(module, at, 'a module is an object {id, value}')
-  if (!fields) return { id: `(${at})`, value: { type: 'identity' } }
+function flowModule(fields: Fields, at: string, faults: Faults): FlowModule {
   refuseUnsupported(fields, unsupported.module, at, faults)
   const parsed = { ...fields, value: moduleValue(fields.value, `${at}.value`, faults) } as FlowModule
   faults.text(fields, 'summary', at)
