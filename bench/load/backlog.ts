@@ -1,0 +1,74 @@
+// A backlog of a million jobs: what a claim costs before it, and what it does to the worker's memory.
+import { claimJobs } from '../../src/store/jobs.ts'
+import type { BenchFlow } from '../flows.ts'
+import { cores, percentile, rssMib } from '../machine.ts'
+import type { Measured } from '../result.ts'
+import { drained } from './drain.ts'
+import type { Rig } from './rig.ts'
+
+const claims = 200
+const claimSize = 100
+
+/** p99 of claims, each rolled back, in ms. */
+async function claimP99(rig: Rig, flow: BenchFlow): Promise<number> {
+  const client = await rig.db.connect({ name: 'bench claims' })
+  const { tag } = rig.versions[flow]
+  const taken: number[] = []
+  for (let n = 0; n < claims; n++) {
+    await client.query('begin')
+    const startedMs = performance.now()
+    await claimJobs(client, { workerId: 1_000_000_001, tag, jobsMax: claimSize })
+    taken.push(performance.now() - startedMs)
+    await client.query('rollback')
+    if (n % 50 === 49) await client.query('vacuum job') // what autovacuum does; rolled back claims leave dead rows behind
+  }
+  await client.end()
+  return percentile(
+    taken.slice(20).sort((a, b) => a - b),
+    0.99,
+  )
+}
+
+export async function backlog(rig: Rig, flow: BenchFlow, steps: number, load: { jobs: number; seconds: number }): Promise<Measured> {
+  await rig.db.pool.query('truncate job, job_done')
+  await rig.enqueueAtOnce(flow, claimSize * 10)
+  await rig.db.pool.query('vacuum analyze job')
+  const small = await claimP99(rig, flow)
+  await rig.startWorker([flow])
+  await drained(rig, flow)
+  await rig.enqueueAtOnce(flow, 20_000)
+  await drained(rig, flow)
+  const workerPid = rig.workerPids()[0]!
+  const memoryBefore = rssMib(workerPid)
+  await rig.stopWorkers()
+  await rig.db.pool.query('truncate job, job_done')
+  for (let stored = 0; stored < load.jobs; stored += 100_000) await rig.enqueueAtOnce(flow, Math.min(100_000, load.jobs - stored))
+  await rig.db.pool.query('vacuum analyze job')
+  await rig.db.pool.query('checkpoint')
+  const large = await claimP99(rig, flow)
+  await rig.startWorker([flow])
+  const before = rig.cpu()
+  const doneBefore = await doneCount(rig)
+  const startedMs = performance.now()
+  await new Promise((resolve) => setTimeout(resolve, load.seconds * 1000))
+  const done = (await doneCount(rig)) - doneBefore
+  const seconds = (performance.now() - startedMs) / 1000
+  const cpu = cores(before, rig.cpu(), seconds)
+  const memory = rssMib(rig.workerPids()[0]!)
+  const rssMiB = rig.workerPeakRssMib()
+  await rig.stopWorkers()
+  await rig.db.pool.query('truncate job, job_done')
+  return {
+    jobsPerSecond: done / seconds,
+    stepsPerSecond: (done * steps) / seconds,
+    p99Ms: large,
+    rssMiB,
+    cpu,
+    note: `claim of ${claimSize}: p99 ${large.toFixed(1)} ms with ${load.jobs.toLocaleString('en')} jobs queued, ${small.toFixed(1)} ms with ${claimSize * 10}; worker ${memory.toFixed(0)} MiB, ${memoryBefore.toFixed(0)} MiB after 20,000 jobs`,
+  }
+}
+
+async function doneCount(rig: Rig): Promise<number> {
+  const { rows } = await rig.db.pool.query('select count(*)::integer as jobs from job_done')
+  return (rows[0] as { jobs: number }).jobs
+}
