@@ -73,6 +73,7 @@ export interface Preview {
 
 const extensions: Record<Language, string> = { bun: 'ts', deno: 'ts', nativets: 'ts', python3: 'py', bash: 'sh' }
 const previewPath = 'preview'
+const priorityMax = 32_767 // a smallint
 
 export function createDeployer({ db, limits, home }: { db: Database; limits: Limits; home: string }): Deployer {
   const builder = createBuilder({ home })
@@ -216,6 +217,10 @@ function newVersion(parts: VersionParts, made: Map<string, Made>): NewVersion {
   const value = JSON.stringify(parts.value)
   const built = JSON.stringify({ steps } satisfies Built)
   const priority = parts.value.priority ?? 0
+  if (!Number.isInteger(priority) || Math.abs(priority) > priorityMax) {
+    const text = `$.value.priority: must be a whole number from -${priorityMax} to ${priorityMax}`
+    throw new EngineError('E_FLOW_INVALID', text, { at: '$.value.priority' })
+  }
   return { ...parts, value, built, priority, contentHash: sha256(JSON.stringify([kind, tag, priority, value, built])) }
 }
 

@@ -4,10 +4,12 @@
 //   N3. The lock is npm's own lock file without addresses, so it means the same on another machine.
 import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { EngineError } from '../core/errors.ts'
 import { runTool } from './exec.ts'
 import { codeError, type Source } from './source.ts'
+
+type Wanted = Record<string, string>
 
 /** name → range, `*` where the source names none. */
 export type Packages = Map<string, string>
@@ -27,60 +29,66 @@ const installTimeoutMs = 180_000
 const nodeMajor = process.versions.node.split('.')[0]!
 
 export function createNpmCache({ home }: { home: string }): NpmCache {
+  const folders = resolve(home, 'cache', 'npm')
   const underWay = new Map<string, Promise<Installed>>()
   return {
     install(packages, source) {
       const lock = parseLock(source.lock)
-      const wanted: Record<string, string> = {}
+      const wanted: Wanted = {}
       for (const name of [...packages.keys()].sort()) {
         const range = packages.get(name)!
         wanted[name] = range === '*' ? (lock.pins.get(name) ?? range) : range
       }
       const pinned = lock.file !== null && equal(lock.file.root, wanted) ? lock.file.text : null
-      const key = sha256(JSON.stringify([`node${nodeMajor}`, wanted, pinned]))
+      const key = keyOf(wanted, pinned)
       let installing = underWay.get(key)
       if (!installing) {
-        installing = install(join(home, 'cache', 'npm', key), wanted, pinned, source).finally(() => underWay.delete(key))
+        installing = installOnce(wanted, pinned, source).finally(() => underWay.delete(key))
         underWay.set(key, installing)
       }
       return installing
     },
   }
-}
 
-async function install(
-  folder: string,
-  wanted: Record<string, string>,
-  pinned: string | null,
-  source: Source,
-): Promise<Installed> {
-  if (!(await exists(folder))) {
-    const making = `${folder}.${randomUUID()}.tmp`
-    await mkdir(making, { recursive: true })
-    try {
-      await writeFile(join(making, 'package.json'), JSON.stringify({ private: true, dependencies: wanted }))
-      if (pinned !== null) await writeFile(join(making, 'package-lock.json'), pinned)
-      await runNpm(making, pinned === null ? 'install' : 'ci', wanted, source)
-      await rename(making, folder).catch(async (error: unknown) => {
-        if (!(await exists(folder))) throw error // else another process made the same folder first
-      })
-    } finally {
-      await rm(making, { recursive: true, force: true })
-    }
+  async function installOnce(wanted: Wanted, pinned: string | null, source: Source): Promise<Installed> {
+    const unpinned = join(folders, keyOf(wanted, null))
+    // The usual lock is the one that this server made when it installed the same packages without one.
+    if (pinned !== null && (await exists(unpinned)) && (await lockOf(unpinned)) === pinned)
+      return { folder: unpinned, lock: pinned }
+    const folder = join(folders, keyOf(wanted, pinned))
+    if (!(await exists(folder))) await install(folder, wanted, pinned, source)
+    return { folder, lock: await lockOf(folder) }
   }
-  const text = await readFile(join(folder, 'package-lock.json'), 'utf8')
-  return { folder, lock: `${JSON.stringify({ ...(JSON.parse(text) as object), name: 'step' }, null, 1)}\n` }
 }
 
-async function runNpm(folder: string, command: string, wanted: Record<string, string>, source: Source): Promise<void> {
-  const flags = [
-    '--ignore-scripts',
-    '--no-audit',
-    '--no-fund',
-    '--no-progress',
-    '--omit-lockfile-registry-resolved',
-    '--loglevel=error',
-  ]
+function keyOf(wanted: Wanted, pinned: string | null): string {
+  return sha256(JSON.stringify([`node${nodeMajor}`, wanted, pinned]))
+}
+
+async function lockOf(folder: string): Promise<string> {
+  const document = JSON.parse(await readFile(join(folder, 'package-lock.json'), 'utf8')) as object
+  return `${JSON.stringify({ ...document, name: 'step' }, null, 1)}\n`
+}
+
+async function install(folder: string, wanted: Wanted, pinned: string | null, source: Source): Promise<void> {
+  const making = `${folder}.${randomUUID()}.tmp`
+  await mkdir(making, { recursive: true })
+  try {
+    await writeFile(join(making, 'package.json'), JSON.stringify({ private: true, dependencies: wanted }))
+    if (pinned !== null) await writeFile(join(making, 'package-lock.json'), pinned)
+    await runNpm(making, pinned === null ? 'install' : 'ci', wanted, source)
+    await rename(making, folder).catch(async (error: unknown) => {
+      if (!(await exists(folder))) throw error // else another process made the same folder first
+    })
+  } finally {
+    await rm(making, { recursive: true, force: true })
+  }
+}
+
+async function runNpm(folder: string, command: string, wanted: Wanted, source: Source): Promise<void> {
+  const quiet = ['--no-audit', '--no-fund', '--no-progress', '--no-update-notifier', '--loglevel=error']
+  const patience = ['--fetch-retries=2', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=4000'] // someone waits for the answer
+  const flags = ['--ignore-scripts', '--omit-lockfile-registry-resolved', ...quiet, ...patience]
   const { exitCode, stderr } = await runTool('npm', [command, '--prefix', folder, ...flags], {
     cwd: folder,
     env: npmEnvironment(),
