@@ -1,9 +1,12 @@
 // Frames: a 4-byte little-endian length, then a body that a codec turns into an array of messages.
 //   F1. HOT. Per read: no copy unless a frame spans reads. Per frame: one decode.
-//   F2. A length of 0 or beyond frameBytesMax breaks the protocol; the reader throws and the runner is replaced.
+//   F2. What breaks the protocol (a length of 0 or beyond frameBytesMax, a body that is no list) is thrown as a ProtocolFault;
+//       the runner that sent it is replaced.
 import { unpack, pack } from 'msgpackr'
 
 export const frameBytesMax = 256 << 20
+
+export class ProtocolFault extends Error {}
 
 export interface Codec {
   readonly name: 'msgpack' | 'json'
@@ -29,6 +32,17 @@ export function encodeFrame(codec: Codec, messages: readonly unknown[]): Buffer 
   frame.writeUInt32LE(body.length, 0)
   frame.set(body, 4)
   return frame
+}
+
+export function decodeFrame(codec: Codec, body: Buffer): unknown[] {
+  let messages: unknown
+  try {
+    messages = codec.decode(body)
+  } catch {
+    throw new ProtocolFault(`frame of ${body.length} bytes that is not ${codec.name}`)
+  }
+  if (!Array.isArray(messages)) throw new ProtocolFault('frame that is not a list of messages')
+  return messages
 }
 
 /** Cuts a byte stream into frame bodies. The bodies are views: decode them before the next push. */
@@ -68,6 +82,6 @@ export class FrameReader {
 
 function frameLength(bytes: Buffer, at: number): number {
   const length = bytes.readUInt32LE(at)
-  if (length === 0 || length > frameBytesMax) throw new Error(`frame of ${length} bytes (1 to ${frameBytesMax} allowed)`)
+  if (length === 0 || length > frameBytesMax) throw new ProtocolFault(`frame of ${length} bytes (1 to ${frameBytesMax} allowed)`)
   return length
 }

@@ -34,7 +34,7 @@ export interface RuntimeError {
 
 export type FromRuntime =
   | [type: 'ready', info: ReadyInfo]
-  /** This call, and every call before it, has begun. May be told through the progress cell instead. */
+  /** This call, and every call before it, has begun. For a runtime that does not write the progress cell. */
   | [type: 'begin', id: number]
   /** `ms`: how long `main` ran. */
   | [type: 'ok', id: number, value: string, ms: number]

@@ -1,0 +1,198 @@
+// Reading jobs: one by id, its outcome, its steps, logs and progress; lists and counts. Nothing here changes a job.
+//   R1. args, results and flow values come back as the text they were stored as.
+//   R2. Every read names a workspace: an id alone opens nothing.
+import type { JsonText } from '../core/json.ts'
+import type { RunnableKind } from '../core/flow/plan.ts'
+import { jobIdOf, stepNumberOf } from '../core/job/ids.ts'
+import { run, type Queryable } from './db.ts'
+
+export type JobStatus = 'success' | 'failure' | 'canceled' | 'skipped'
+export type ActiveState = 'ready' | 'running' | 'parked' | 'waiting'
+
+/** What a list shows of a job. */
+export interface JobSummary {
+  id: string
+  versionId: string
+  path: string
+  kind: RunnableKind
+  tag: string
+  state: ActiveState | 'done'
+  /** null while active. */
+  status: JobStatus | null
+  priority: number
+  workerId: number | null
+  lost: number
+  createdBy: string
+  runAt: Date | null
+  startedAt: Date | null
+  completedAt: Date | null
+  parentId: string | null
+  canceledBy: string | null
+  canceledReason: string | null
+}
+
+export interface JobRow extends JobSummary {
+  args: JsonText
+  result: JsonText | null
+  /** A JSON array of its records so far. */
+  steps: JsonText
+  /** The OpenFlow value of its version. */
+  value: JsonText
+}
+
+export async function readJob(on: Queryable, workspaceId: string, id: string): Promise<JobRow | null> {
+  const [row] = await run<JobRow>(on, 'read_job', [workspaceId, id])
+  return row ?? null
+}
+
+export interface StepRow {
+  jobId: string
+  tag: string
+  createdBy: string
+  workerId: number | null
+  status: JobStatus | null
+  startedAt: Date | null
+  versionId: string
+  path: string
+  value: JsonText
+  /** The record of the step's end; null while there is none. */
+  record: JsonText | null
+  /** Its value, if the record is of success. */
+  result: JsonText | null
+}
+
+/** A step by its own id. null if there is no such job. */
+export async function readStep(on: Queryable, workspaceId: string, stepId: string): Promise<StepRow | null> {
+  const [row] = await run<StepRow>(on, 'read_step', [workspaceId, jobIdOf(stepId), stepNumberOf(stepId)])
+  return row ?? null
+}
+
+export interface Outcome {
+  status: JobStatus | null
+  started: boolean
+  running: boolean
+  result: JsonText | null
+}
+
+export async function readOutcome(on: Queryable, workspaceId: string, id: string): Promise<Outcome | null> {
+  const [row] = await run<Outcome>(on, 'read_job_outcome', [workspaceId, id])
+  return row ?? null
+}
+
+export interface Finished {
+  id: string
+  status: JobStatus
+  result: JsonText
+}
+
+/** Those of these jobs that are over. */
+export function readOutcomes(on: Queryable, ids: readonly string[]): Promise<Finished[]> {
+  return run<Finished>(on, 'read_outcomes', [ids])
+}
+
+/** The job that a caller gave this name. */
+export async function jobOfKey(on: Queryable, workspaceId: string, key: string): Promise<string | null> {
+  const [row] = await run<{ jobId: string }>(on, 'read_job_key', [workspaceId, key])
+  return row?.jobId ?? null
+}
+
+export async function rootJobOf(on: Queryable, workspaceId: string, id: string): Promise<string | null> {
+  const [row] = await run<{ rootId: string }>(on, 'read_job_parent', [workspaceId, id])
+  return row?.rootId ?? null
+}
+
+/** One step (`withSteps` false), or a job and all its steps. */
+export interface Span {
+  id: string
+  withSteps: boolean
+}
+
+const boundsOf = ({ id, withSteps }: Span): [first: string, last: string] => [id, withSteps ? `${id.slice(0, 32)}ffff` : id]
+
+/** What was said from character `offset` on, and how long it is in all. Channel 0: console output; 1: streamed result. */
+export async function readLogs(
+  on: Queryable,
+  span: Span,
+  { channel = 0, offset = 0 }: { channel?: 0 | 1; offset?: number } = {},
+): Promise<{ text: string; length: number }> {
+  const [row] = await run<{ text: string; length: number }>(on, 'read_logs', [...boundsOf(span), channel, offset])
+  return row!
+}
+
+export async function readProgress(on: Queryable, span: Span): Promise<number | null> {
+  const [row] = await run<{ percent: number }>(on, 'read_progress', boundsOf(span))
+  return row?.percent ?? null
+}
+
+/** Column names of the statement's filter document. */
+export interface JobFilter {
+  path?: string
+  path_start?: string
+  version_id?: string
+  created_by?: string
+  tag?: string
+  parent_id?: string
+  has_null_parent?: boolean
+  kinds?: RunnableKind[]
+  statuses?: JobStatus[]
+  running?: boolean
+  waiting?: boolean
+  due?: boolean
+  worker_id?: number
+  id_from?: string
+  id_before?: string
+  started_before?: string
+  started_after?: string
+  completed_before?: string
+  completed_after?: string
+  args?: unknown
+  result?: unknown
+}
+
+export interface JobListOptions {
+  which: 'all' | 'queue' | 'completed'
+  filter: JobFilter
+  limit: number
+  offset: number
+  oldestFirst: boolean
+}
+
+export function listJobs(on: Queryable, workspaceId: string, options: JobListOptions): Promise<JobSummary[]> {
+  const { which, filter, limit, offset, oldestFirst } = options
+  return run<JobSummary>(on, 'list_jobs', [workspaceId, which, JSON.stringify(filter), limit, offset, oldestFirst])
+}
+
+export interface QueueCount {
+  ready: number
+  running: number
+  waiting: number
+  parked: number
+}
+
+export async function countQueue(on: Queryable, workspaceId: string | null, tags: string[] | null): Promise<QueueCount> {
+  const [row] = await run<QueueCount>(on, 'count_queue', [workspaceId, tags])
+  return row!
+}
+
+export async function countCompleted(
+  on: Queryable,
+  { workspaceId, tags, success, idFrom }: { workspaceId: string | null; tags: string[] | null; success?: boolean; idFrom?: string },
+): Promise<number> {
+  const [row] = await run<{ jobs: number }>(on, 'count_completed', [workspaceId, tags, success ?? null, idFrom ?? null])
+  return row!.jobs
+}
+
+export async function countReadyBefore(on: Queryable, id: string): Promise<number> {
+  const [row] = await run<{ jobs: number }>(on, 'count_ready_before', [id])
+  return row!.jobs
+}
+
+/** Counted no further than `jobsMax`. */
+export async function countTagReady(on: Queryable, tag: string, jobsMax: number): Promise<number> {
+  const [row] = await run<{ jobs: number }>(on, 'count_tag_ready', [tag, jobsMax])
+  return row!.jobs
+}
+
+export function countByTag(on: Queryable): Promise<{ tag: string; state: ActiveState; jobs: number }[]> {
+  return run(on, 'count_by_tag', [])
+}

@@ -1,0 +1,21 @@
+-- read_job: $1 workspace, $2 id. A job, active or finished, with its version. One snapshot, so a job that moves from job to
+-- job_done is in exactly one of them.
+with found as (
+  select id, version_id, tag, state::text as state, null::text as status, priority, worker_id, lost, journaled, args,
+         null::json as result, null::json as steps, created_by, run_at, started_at, null::timestamptz as completed_at,
+         parent_id, canceled_by, canceled_reason
+    from job where id = $2 and workspace_id = $1
+  union all
+  select id, version_id, tag, 'done', status, 0::smallint, worker_id, lost, false, args,
+         result, steps, created_by, null, started_at, completed_at,
+         parent_id, canceled_by, canceled_reason
+    from job_done where id = $2 and workspace_id = $1
+)
+select f.id as "id", f.version_id as "versionId", f.tag as "tag", f.state as "state", f.status as "status",
+       f.priority as "priority", f.worker_id as "workerId", f.lost as "lost", f.args as "args", f.result as "result",
+       coalesce(f.steps, case when f.journaled then
+         (select json_agg(j.record order by j.n) from job_journal j where j.job_id = f.id) end, '[]') as "steps",
+       f.created_by as "createdBy", f.run_at as "runAt", f.started_at as "startedAt", f.completed_at as "completedAt",
+       f.parent_id as "parentId", f.canceled_by as "canceledBy", f.canceled_reason as "canceledReason",
+       v.path as "path", v.kind as "kind", v.value as "value"
+  from found f join flow_version v on v.id = f.version_id;
