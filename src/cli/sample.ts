@@ -38,7 +38,7 @@ export async function runSample(parts: SampleParts, stop: AbortSignal): Promise<
   const events = loadEvents()
   const client = new Client({ url: parts.server.url, token: parts.server.admin.token })
   const { flow } = readFlowFile(flowFile)
-  await client.deploy(path, flow)
+  await client.deployFlow(path, flow)
   if (events === undefined) {
     return log.warn(`the sample's payloads (${payloads}) are not installed; ${path} is deployed, running without a feed`)
   }

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { createSandbox } from '../core/expr/sandbox.ts'
 import { EngineError } from '../core/errors.ts'
 import { languages } from '../core/flow/definition.ts'
+import type { RunnerEvent } from '../runner/group.ts'
 import { createRunnerPool } from '../runner/pool.ts'
 import { loadArtifact } from '../store/artifacts.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
@@ -44,7 +45,14 @@ export async function worker(options: WorkerOptions): Promise<void> {
 
   const store = await openStore(options, { name: `millrace worker ${name}`, log })
   const baseUrl = settingOf(options, 'url', undefined) ?? runningServer(store.home)?.url ?? 'http://127.0.0.1:8000'
-  const pool = createRunnerPool({ limits, log, home: store.home, artifact: (key) => loadArtifact(store.db.pool, key) })
+  const pool = createRunnerPool({
+    limits,
+    home: store.home,
+    artifacts: { load: (key) => loadArtifact(store.db.pool, key) },
+    policy: bindings.length > 0 ? 'pinned' : 'shared',
+    environment: { BASE_URL: baseUrl, BASE_INTERNAL_URL: baseUrl, WM_BASE_URL: baseUrl },
+    report: (event) => tellOfRunner(log, event),
+  })
   try {
     const sandbox = await createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
     const tokens = await createJobTokens(store.db)
@@ -78,6 +86,14 @@ function endProcess(log: Logger): void {
     process.exit()
   }, 2_000).unref()
   process.exitCode = 0
+}
+
+function tellOfRunner(log: Logger, event: RunnerEvent): void {
+  const { kind, key, ...facts } = event
+  const runner = key.slice(0, 40)
+  if (kind === 'ready') log.debug({ runner, ...facts }, 'runner is ready')
+  else if (kind === 'died') log.warn({ runner, ...facts }, 'runner died')
+  else log.error({ runner, ...facts }, 'the code of a step cannot be loaded')
 }
 
 function checkedBinding(text: string): string {
