@@ -1,0 +1,222 @@
+// The Bash runtime: a small loop that starts one `bash` per call, several at a time, each in a process group of its own.
+// (Bash cannot parse JSON, and a script that exits or changes its shell must not touch the next call.)
+//   B1. Arguments are positional, in the order of the parameters: strings as they are, anything else as JSON.
+//   B2. The result is ./result.json if the script wrote one, else the last line of stdout: as JSON if it is JSON, else as a string.
+//   B3. When a call ends, is cancelled, or the engine goes away, its whole process group is killed.
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openPipe } from '../node/pipe.mjs'
+import { takeSettings } from '../node/settings.mjs'
+
+const environment = { ...process.env }
+const settings = takeSettings(environment)
+const lineBytesMax = settings.resultBytesMax
+const stderrLines = 20
+const cell = openSync(settings.cell, 'r+')
+const scopes = new Map()
+const calls = new Map()
+let out = []
+let flushDue = false
+
+const pipe = openPipe({
+  readFd: 3,
+  writeFd: 4,
+  codec: {
+    encode: (messages) => Buffer.from(JSON.stringify(messages)),
+    decode: (body) => JSON.parse(body.toString('utf8')),
+  },
+  onMessages: receive,
+  onEnd: stop,
+})
+
+function push(message) {
+  out.push(message)
+  if (flushDue) return
+  flushDue = true
+  setImmediate(flush)
+}
+
+function flush() {
+  flushDue = false
+  if (out.length === 0) return
+  const messages = out
+  out = []
+  pipe.send(messages)
+}
+
+function receive(messages) {
+  for (const message of messages) {
+    switch (message[0]) {
+      case 'call':
+        start(message)
+        break
+      case 'scope':
+        scopes.set(message[1], message[2])
+        break
+      case 'cancel':
+        cancel(message[1], message[2])
+        break
+      case 'stop':
+        stop()
+    }
+  }
+}
+
+function stop() {
+  for (const call of calls.values()) killGroup(call)
+  flush()
+  process.exit(0)
+}
+
+function begin(id) {
+  writeSync(cell, new Uint32Array([id, id / 4294967296, 0, 0]), 0, 16, 0)
+}
+
+function start([, id, scope, text, jobId, stepJobId, token]) {
+  begin(id)
+  const flow = jobId === stepJobId ? '' : jobId
+  const call = {
+    id,
+    startedMs: performance.now(),
+    folder: mkdtempSync(join(tmpdir(), 'call-')),
+    child: null,
+    lastLine: '',
+    openLine: '',
+    errorLines: [],
+    logBytes: 0,
+  }
+  calls.set(id, call)
+  const args = JSON.parse(text)
+  const child = spawn('bash', [settings.code, ...settings.params.map((name) => argument(args[name]))], {
+    cwd: call.folder,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...environment,
+      WM_JOB_ID: stepJobId,
+      WM_FLOW_JOB_ID: flow,
+      WM_ROOT_FLOW_JOB_ID: flow,
+      WM_ROOT_JOB_ID: jobId,
+      WM_TOKEN: token,
+      ...scopes.get(scope),
+    },
+  })
+  call.child = child
+  child.stdout.setEncoding('utf8')
+  child.stderr.setEncoding('utf8')
+  child.stdout.on('data', (piece) => takeOutput(call, piece))
+  child.stderr.on('data', (piece) => {
+    log(call, piece)
+    call.errorLines.push(...piece.split('\n').filter((line) => line !== ''))
+    if (call.errorLines.length > stderrLines) call.errorLines.splice(0, call.errorLines.length - stderrLines)
+  })
+  child.on('error', (error) => fail(call, { name: 'ExecutionError', message: `bash could not be started: ${error.message}` }))
+  // A background process that keeps the pipes open must not keep the call open: a moment after the exit the group is killed.
+  child.on('exit', () => setTimeout(killGroup, 50, call))
+  child.on('close', (code, signal) => finish(call, code, signal))
+}
+
+function argument(value) {
+  if (value === undefined || value === null) return ''
+  return typeof value === 'string' ? value.replaceAll('\0', '') : JSON.stringify(value)
+}
+
+/** Keeps the last line that is not blank; lines `WM_STREAM: …` are pieces of the call's stream. */
+function takeOutput(call, piece) {
+  const lines = (call.openLine + piece).split('\n')
+  call.openLine = lines.pop().slice(0, lineBytesMax + 1)
+  let kept = ''
+  for (const line of lines) {
+    if (line.startsWith('WM_STREAM: ')) {
+      push(['stream', call.id, line.slice('WM_STREAM: '.length).replaceAll('\\n', '\n')])
+      continue
+    }
+    kept += `${line}\n`
+    if (line.trim() !== '') call.lastLine = line
+  }
+  if (kept !== '') log(call, kept)
+}
+
+function log(call, text) {
+  if (call.logBytes > settings.logBytesMax) return
+  call.logBytes += text.length
+  push(['log', call.id, text.slice(0, settings.logBytesMax + 1)])
+}
+
+function finish(call, code, signal) {
+  if (call.openLine !== '') {
+    log(call, call.openLine)
+    if (call.openLine.trim() !== '') call.lastLine = call.openLine
+  }
+  if (code !== 0) {
+    const ending = signal ? `was ended by ${signal}` : `exited with code ${code}`
+    const last = call.errorLines.length > 0 ? `: ${call.errorLines.join('\n')}` : ''
+    fail(call, { name: 'ExecutionError', message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
+    return
+  }
+  const text = resultOf(call)
+  if (text.length > settings.resultBytesMax) {
+    fail(call, {
+      name: 'ResultTooLarge',
+      message: `the result is ${text.length} bytes or more; the limit is ${settings.resultBytesMax}`,
+    })
+    return
+  }
+  if (over(call)) push(['ok', call.id, text, elapsedMs(call)])
+}
+
+function resultOf(call) {
+  const file = join(call.folder, 'result.json')
+  const written = statSync(file, { throwIfNoEntry: false })
+  if (written && written.size > settings.resultBytesMax) return ' '.repeat(settings.resultBytesMax + 1)
+  const text = written ? readFileSync(file, 'utf8').trim() : call.lastLine.trim()
+  if (text === '') return 'null'
+  try {
+    return JSON.stringify(JSON.parse(text))
+  } catch {
+    return JSON.stringify(written ? text : call.lastLine)
+  }
+}
+
+function cancel(id, reason) {
+  const call = calls.get(id)
+  if (!call) return
+  killGroup(call)
+  fail(call, { name: 'Canceled', message: reason })
+}
+
+function fail(call, error) {
+  if (over(call)) push(['error', call.id, error, elapsedMs(call)])
+}
+
+/** True the first time. */
+function over(call) {
+  if (!calls.delete(call.id)) return false
+  rmSync(call.folder, { recursive: true, force: true })
+  return true
+}
+
+function killGroup(call) {
+  try {
+    process.kill(-call.child.pid, 'SIGKILL')
+  } catch {
+    // the group is gone
+  }
+}
+
+function elapsedMs(call) {
+  return Math.round((performance.now() - call.startedMs) * 1000) / 1000
+}
+
+process.on('SIGTERM', stop)
+process.on('SIGUSR1', () => {})
+const check = spawnSync('bash', ['-n', settings.code], { encoding: 'utf8' })
+if (check.status !== 0) {
+  const message = check.error?.message ?? check.stderr.replaceAll(settings.code, settings.source).trim()
+  pipe.send([['broken', { name: 'SyntaxError', message }]])
+  process.exit(1)
+}
+push(['ready', { protocol: 1, language: 'bash', version: process.versions.node, pid: process.pid }])
+pipe.listen()

@@ -1,0 +1,380 @@
+// The loop of the JavaScript runtimes, the same in a process and in a thread: messages in, `main` called, messages out.
+//   N1. Every call runs in an AsyncLocalStorage of its own: console, environment and stray errors find their call by it.
+//   N2. A call is answered once; what its code does afterwards is ignored.
+//   N3. Results wait at most flushMs while other calls run, or until the turn of the event loop ends.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { readFileSync } from 'node:fs'
+import { OutgoingMessage } from 'node:http'
+import { dirname } from 'node:path'
+import { Writable } from 'node:stream'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
+
+const flushMs = 1
+const ownFolder = dirname(fileURLToPath(import.meta.url))
+const storage = new AsyncLocalStorage()
+/** What code that reads WM_TOKEN while it loads gets; requests carry the token of their call in its place. */
+const tokenPlaceholder = 'token-of-the-call-that-sends-this'
+
+class Call {
+  constructor(id, scope, jobId, stepJobId, token) {
+    this.id = id
+    this.scope = scope
+    this.jobId = jobId
+    this.stepJobId = stepJobId
+    this.token = token
+    this.values = null
+    this.written = null // environment variables that the call itself set (undefined: deleted)
+    this.logBytes = 0
+    this.over = false
+    this.startedMs = 0
+  }
+}
+
+/** Thrown by process.exit in user code, after the call has been answered. */
+class Exit extends Error {}
+
+/**
+ * @param {object} options
+ * @param {ReturnType<import('./settings.mjs').takeSettings>} options.settings
+ * @param {(messages: unknown[]) => void} options.send
+ * @param {(id: number, oldest: number) => void} options.begin  writes the progress cell
+ * @param {() => void} options.stop
+ */
+export function createLoop({ settings, send, begin, stop }) {
+  const { params, resultBytesMax, logBytesMax } = settings
+  const calls = new Map()
+  const scopes = new Map()
+  let main
+  let out = []
+  let lastFlushMs = 0
+  let flushDue = false
+
+  function flush() {
+    flushDue = false
+    lastFlushMs = performance.now()
+    if (out.length === 0) return
+    const messages = out
+    out = []
+    send(messages)
+  }
+
+  function push(message, nowMs) {
+    out.push(message)
+    if (nowMs - lastFlushMs > flushMs) flush()
+    else if (!flushDue) {
+      flushDue = true
+      setImmediate(flush)
+    }
+  }
+
+  function receive(messages) {
+    for (const message of messages) {
+      switch (message[0]) {
+        case 'call':
+          start(message)
+          break
+        case 'scope':
+          scopes.set(message[1], message[2])
+          break
+        case 'cancel':
+          cancel(message[1], message[2])
+          break
+        case 'stop':
+          flush()
+          stop()
+      }
+    }
+    flush()
+  }
+
+  function start(message) {
+    const call = new Call(message[1], scopes.get(message[2]), message[4], message[5], message[6])
+    calls.set(call.id, call)
+    begin(call.id, calls.size === 1 ? call.id : calls.keys().next().value)
+    call.startedMs = performance.now()
+    let value
+    try {
+      const args = JSON.parse(message[3])
+      const values = new Array(params.length)
+      for (let i = 0; i < params.length; i++) values[i] = args[params[i]]
+      call.values = values
+      value = storage.run(call, run, call)
+    } catch (error) {
+      failed(call, error)
+      return
+    }
+    if (value !== null && typeof value === 'object' && typeof value.then === 'function') {
+      value.then(
+        (settled) => succeeded(call, settled),
+        (error) => failed(call, error),
+      )
+    } else {
+      succeeded(call, value)
+    }
+  }
+
+  function run(call) {
+    return main.apply(undefined, call.values)
+  }
+
+  function succeeded(call, value) {
+    if (call.over) return
+    let text
+    try {
+      text = JSON.stringify(value) ?? 'null'
+    } catch (error) {
+      const reason = String(error?.message ?? error).split('\n')[0]
+      failed(call, named('ResultError', `what main returned cannot be written as JSON: ${reason}; return plain data`))
+      return
+    }
+    if (text.length > resultBytesMax) {
+      failed(call, named('ResultTooLarge', `what main returned is ${text.length} bytes of JSON; the limit is ${resultBytesMax}`))
+      return
+    }
+    const nowMs = performance.now()
+    call.over = true
+    calls.delete(call.id)
+    push(['ok', call.id, text, round(nowMs - call.startedMs)], nowMs)
+  }
+
+  function failed(call, error) {
+    if (call.over) return
+    const nowMs = performance.now()
+    call.over = true
+    calls.delete(call.id)
+    push(['error', call.id, describe(error), round(nowMs - call.startedMs)], nowMs)
+  }
+
+  function cancel(id, reason) {
+    const call = calls.get(id)
+    if (call) failed(call, named('Canceled', reason))
+  }
+
+  function describe(error) {
+    if (!(error instanceof Error) && !(error && typeof error === 'object' && typeof error.message === 'string')) {
+      return { name: 'Error', message: `thrown: ${typeof error === 'string' ? error : preview(error)}` }
+    }
+    const described = { name: String(error.name ?? 'Error'), message: String(error.message) }
+    try {
+      if (typeof error.stack === 'string') described.stack = ownFrames(error.stack)
+    } catch {
+      // a stack that throws when read is left out
+    }
+    for (const key of Object.keys(error)) {
+      if (key in described) continue
+      const text = preview(error[key])
+      if (text.length <= 4096) described[key] = JSON.parse(text)
+    }
+    return described
+  }
+
+  /** The stack as the user's code knows it: no frames of this loop, no folder of the artifact. */
+  function ownFrames(stack) {
+    return stack
+      .split('\n')
+      .filter((line) => !/^\s+at /.test(line) || !(line.includes(ownFolder) || line.includes('node:')))
+      .join('\n')
+      .replaceAll(pathToFileURL(settings.code).href, settings.source)
+      .replaceAll(settings.code, settings.source)
+      .replaceAll(`${pathToFileURL(dirname(settings.code)).href}/`, '')
+      .replaceAll(`${dirname(settings.code)}/`, '')
+  }
+
+  // ---- what user code sees of the process
+
+  function write(text) {
+    const call = storage.getStore()
+    if (call === undefined) {
+      push(['log', 0, text], performance.now())
+      return
+    }
+    if (call.over) return
+    if (text.includes('WM_STREAM: ')) text = takeStream(call, text)
+    if (text === '' || call.logBytes > logBytesMax) return
+    call.logBytes += text.length
+    if (call.logBytes > logBytesMax) text = text.slice(0, logBytesMax) // the engine cuts to the byte and says so
+    const last = out.at(-1)
+    if (last !== undefined && last[0] === 'log' && last[1] === call.id) last[2] += text
+    else push(['log', call.id, text], performance.now())
+  }
+
+  function takeStream(call, text) {
+    const kept = []
+    for (const line of text.split('\n')) {
+      if (line.startsWith('WM_STREAM: ')) {
+        const piece = line.slice('WM_STREAM: '.length).replaceAll('\\n', '\n')
+        push(['stream', call.id, piece], performance.now())
+      } else {
+        kept.push(line)
+      }
+    }
+    return kept.join('\n') === '' ? '' : kept.join('\n')
+  }
+
+  function takeOverConsole() {
+    for (const name of ['stdout', 'stderr']) {
+      const stream = new Writable({
+        decodeStrings: false,
+        write(chunk, _encoding, done) {
+          write(typeof chunk === 'string' ? chunk : chunk.toString('utf8'))
+          done()
+        },
+      })
+      Object.defineProperty(process, name, { configurable: true, enumerable: true, get: () => stream })
+    }
+    globalThis.console = new console.Console({ stdout: process.stdout, stderr: process.stderr, colorMode: false })
+  }
+
+  function takeOverProcess() {
+    process.on('uncaughtException', strayError)
+    process.on('unhandledRejection', strayError)
+    process.on('SIGUSR1', () => {}) // else anyone with our uid could open the inspector
+    process.exit = (code) => {
+      const call = storage.getStore()
+      const error = named('ExitError', `process.exit(${code ?? ''}) was called; a step ends by returning or throwing`)
+      Error.captureStackTrace(error, process.exit)
+      if (call) failed(call, error)
+      throw Object.assign(new Exit(error.message), { stack: error.stack })
+    }
+  }
+
+  function strayError(error) {
+    if (error instanceof Exit) return
+    const call = storage.getStore() ?? (calls.size === 1 ? calls.values().next().value : undefined)
+    if (call) failed(call, error)
+    else push(['log', 0, `${error?.stack ?? error}\n`], performance.now())
+  }
+
+  globalThis.millrace = {
+    progress(percent) {
+      const call = storage.getStore()
+      if (call && !call.over) push(['progress', call.id, Number(percent)], performance.now())
+    },
+    stream(text) {
+      const call = storage.getStore()
+      if (call && !call.over) push(['stream', call.id, String(text)], performance.now())
+    },
+  }
+  BigInt.prototype.toJSON ??= function () {
+    return this.toString()
+  }
+
+  /** Loads the user's code; from here on calls may be received. */
+  async function load(base, language) {
+    process.env = environmentOf(base)
+    takeOverConsole()
+    takeOverProcess()
+    process.setSourceMapsEnabled?.(true)
+    try {
+      if (readFileSync(settings.code, 'utf8').includes('WM_TOKEN')) sendOwnTokens()
+      main = (await import(pathToFileURL(settings.code).href)).main
+      if (typeof main !== 'function') throw named('LoadError', `${settings.source} exports no function \`main\``)
+    } catch (error) {
+      push(['broken', describe(error)], 0)
+      flush()
+      return false
+    }
+    push(['ready', { protocol: 1, language, version: process.versions.node, pid: process.pid }], 0)
+    flush()
+    return true
+  }
+
+  return { load, receive }
+}
+
+/** `process.env`: the environment of the process under that of the current call's scope, the call, and its own writes. */
+function environmentOf(base) {
+  const lookup = (name) => {
+    const call = storage.getStore()
+    if (call === undefined) return base[name] ?? (name === 'WM_TOKEN' ? tokenPlaceholder : undefined)
+    if (call.written !== null && call.written.has(name)) return call.written.get(name)
+    const scoped = call.scope?.[name]
+    return scoped ?? ofCall(call, name) ?? base[name]
+  }
+  const names = () => {
+    const call = storage.getStore()
+    const all = new Set(Object.keys(base))
+    if (call === undefined) return [...all]
+    for (const name of callNames) all.add(name)
+    for (const name in call.scope) all.add(name)
+    if (call.written) for (const [name, value] of call.written) value === undefined ? all.delete(name) : all.add(name)
+    return [...all]
+  }
+  const assign = (name, value) => {
+    const call = storage.getStore()
+    if (call === undefined) base[name] = value
+    else (call.written ??= new Map()).set(name, value)
+    return true
+  }
+  return new Proxy(base, {
+    get: (_target, name) => (typeof name === 'string' ? lookup(name) : undefined),
+    has: (_target, name) => typeof name === 'string' && lookup(name) !== undefined,
+    set: (_target, name, value) => assign(name, String(value)),
+    defineProperty: (_target, name, { value }) => assign(name, String(value)),
+    deleteProperty(_target, name) {
+      if (storage.getStore() === undefined) return delete base[name]
+      return assign(name, undefined)
+    },
+    ownKeys: names,
+    getOwnPropertyDescriptor(_target, name) {
+      const value = typeof name === 'string' ? lookup(name) : undefined
+      return value === undefined ? undefined : { value, writable: true, enumerable: true, configurable: true }
+    },
+  })
+}
+
+const callNames = ['WM_JOB_ID', 'WM_FLOW_JOB_ID', 'WM_ROOT_FLOW_JOB_ID', 'WM_ROOT_JOB_ID', 'WM_TOKEN']
+
+function ofCall(call, name) {
+  switch (name) {
+    case 'WM_JOB_ID':
+      return call.stepJobId
+    case 'WM_FLOW_JOB_ID':
+    case 'WM_ROOT_FLOW_JOB_ID':
+      return call.jobId === call.stepJobId ? '' : call.jobId
+    case 'WM_ROOT_JOB_ID':
+      return call.jobId
+    case 'WM_TOKEN':
+      return call.token
+  }
+}
+
+/** SDKs keep the token they read when they were loaded. Requests that carry that placeholder get the token of their call. */
+function sendOwnTokens() {
+  const own = (value) => {
+    const token = storage.getStore()?.token
+    return typeof value === 'string' && token ? value.replaceAll(tokenPlaceholder, token) : value
+  }
+  const { fetch, Request } = globalThis
+  globalThis.fetch = (input, init) => {
+    const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined))
+    const authorization = headers.get('authorization')
+    if (authorization === null || !authorization.includes(tokenPlaceholder)) return fetch(input, init)
+    headers.set('authorization', own(authorization))
+    return fetch(input, { ...init, headers })
+  }
+  const setHeader = OutgoingMessage.prototype.setHeader
+  OutgoingMessage.prototype.setHeader = function (name, value) {
+    return setHeader.call(this, name, own(value))
+  }
+}
+
+function named(name, message) {
+  const error = new Error(message)
+  error.name = name
+  delete error.stack
+  return error
+}
+
+function preview(value) {
+  try {
+    return JSON.stringify(value) ?? 'null'
+  } catch {
+    return JSON.stringify(stripVTControlCharacters(String(value)))
+  }
+}
+
+function round(ms) {
+  return Math.round(ms * 1000) / 1000
+}

@@ -1,0 +1,491 @@
+"""The Python runtime: frames from the engine in, `main(**args)` called, frames out (docs/runtime-protocol.md).
+
+    P1. The protocol's descriptors are private copies, closed in child processes; what user code prints, at any level, goes
+        to the log and never into a frame.
+    P2. Calls run one after another. Results wait at most FLUSH_SECONDS while other calls run: the flusher thread sees to it
+        when a call takes long.
+    P3. Only the standard library, of Python 3.8 or later.
+"""
+
+import ast
+import base64
+import dataclasses
+import datetime
+import decimal
+import enum
+import inspect
+import io
+import json
+import linecache
+import mmap
+import os
+import platform
+import resource
+import struct
+import sys
+import threading
+import time
+import traceback
+import types
+import uuid
+
+FRAME_BYTES_MAX = 256 << 20
+FLUSH_SECONDS = 0.001
+CALL_NAMES = ("WM_JOB_ID", "WM_FLOW_JOB_ID", "WM_ROOT_FLOW_JOB_ID", "WM_ROOT_JOB_ID", "WM_TOKEN")
+
+# Code that imports nothing beyond these can neither read the environment nor start a process: its calls are spared the
+# few microseconds of setting it.
+PURE_MODULES = frozenset(
+    "__future__ abc array base64 binascii bisect calendar cmath collections colorsys copy csv dataclasses datetime decimal "
+    "difflib enum fractions functools hashlib heapq hmac html itertools json keyword math numbers operator random re "
+    "secrets statistics string struct textwrap time types typing unicodedata urllib.parse uuid zlib".split()
+)
+
+perf_counter = time.perf_counter
+
+
+def take(name, default=""):
+    return os.environ.pop(name, default)
+
+
+CODE = take("MILLRACE_CODE")
+PARAMS = json.loads(take("MILLRACE_PARAMS", "[]"))
+SOURCE = take("MILLRACE_SOURCE") or CODE
+CELL = take("MILLRACE_CELL")
+DEPENDENCIES = take("MILLRACE_DEPENDENCIES")
+MEMORY_MIB = int(take("MILLRACE_MEMORY_MIB", "512"))
+RESULT_BYTES_MAX = int(take("MILLRACE_RESULT_BYTES_MAX", str(16 << 20)))
+LOG_BYTES_MAX = int(take("MILLRACE_LOG_BYTES_MAX", str(1 << 20)))
+
+# ---- descriptors (P1): os.dup makes copies that child processes do not inherit
+
+in_fd = os.dup(0)
+out_fd = os.dup(1)
+null_fd = os.open(os.devnull, os.O_RDONLY)
+os.dup2(null_fd, 0)
+os.dup2(2, 1)
+os.close(null_fd)
+
+
+def close_in_child():
+    """A fork of user code must not speak for the runner."""
+    os.close(in_fd)
+    os.close(out_fd)
+
+
+os.register_at_fork(after_in_child=close_in_child)
+
+with open(CELL, "r+b") as cell_file:
+    cell = mmap.mmap(cell_file.fileno(), 16)
+tell_begun = struct.Struct("<QQ").pack_into
+
+# ---- frames
+
+out = []
+write_lock = threading.Lock()
+last_flush = 0.0
+encode_messages = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+
+
+def flush():
+    """Sends all messages made so far. The main thread may go on appending while the flusher is in here."""
+    global last_flush
+    with write_lock:
+        count = len(out)
+        last_flush = perf_counter()
+        if count == 0:
+            return
+        messages = out[:count]
+        del out[:count]
+        body = encode_messages(messages).encode("utf-8", "surrogatepass")
+        frame = len(body).to_bytes(4, "little") + body
+        view = memoryview(frame)
+        try:
+            while view:
+                view = view[os.write(out_fd, view) :]
+        except BrokenPipeError:
+            os._exit(0)
+
+
+def frames():
+    """Yields the lists of messages of each frame until the engine closes the pipe."""
+    buffer = bytearray()
+    while True:
+        chunk = os.read(in_fd, 1 << 18)
+        if not chunk:
+            return
+        buffer += chunk
+        at = 0
+        while len(buffer) - at >= 4:
+            length = int.from_bytes(buffer[at : at + 4], "little")
+            if length == 0 or length > FRAME_BYTES_MAX:
+                raise SystemExit(f"frame of {length} bytes (1 to {FRAME_BYTES_MAX} allowed)")
+            if len(buffer) - at - 4 < length:
+                break
+            yield json.loads(buffer[at + 4 : at + 4 + length])
+            at += 4 + length
+        if at:
+            del buffer[:at]
+
+
+flusher_due = threading.Event()
+
+
+def flusher():
+    while True:
+        flusher_due.wait()
+        time.sleep(0.005)
+        flusher_due.clear()
+        flush()
+
+
+# ---- output of user code
+
+
+class Call:
+    """The call under way; `id` 0 is none."""
+
+    id = 0
+    log_bytes = 0
+
+
+class Log(io.TextIOBase):
+    """sys.stdout and sys.stderr of user code."""
+
+    encoding = "utf-8"
+    errors = "replace"
+
+    def __init__(self):
+        self.line = ""  # the start of a line that may become a WM_STREAM line
+
+    def writable(self):
+        return True
+
+    def isatty(self):
+        return False
+
+    def fileno(self):
+        return 2
+
+    def write(self, text):
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        if text:
+            pending = self.line + text
+            end = pending.rfind("\n") + 1
+            self.line = pending[end:]
+            if end:
+                emit(pending[:end])
+            elif len(self.line) > 8192:
+                self.finish()
+        return len(text)
+
+    def flush(self):
+        self.finish()
+
+    def finish(self):
+        if self.line:
+            text, self.line = self.line, ""
+            emit(text)
+
+
+def emit(text):
+    if "WM_STREAM: " in text:
+        kept = []
+        for line in text.splitlines(True):
+            if line.startswith("WM_STREAM: "):
+                out.append(["stream", Call.id, line[11:].rstrip("\n").replace("\\n", "\n")])
+            else:
+                kept.append(line)
+        text = "".join(kept)
+    if text and Call.log_bytes <= LOG_BYTES_MAX:
+        Call.log_bytes += len(text)
+        out.append(["log", Call.id, text[: LOG_BYTES_MAX + 1]])
+    soon()
+
+
+def soon():
+    if perf_counter() - last_flush > FLUSH_SECONDS:
+        flush()
+    elif not flusher_due.is_set():
+        flusher_due.set()
+
+
+millrace = types.ModuleType("millrace", "What a step can say to the engine while it runs.")
+
+
+def progress(percent):
+    out.append(["progress", Call.id, float(percent)])
+    soon()
+
+
+def stream(text):
+    out.append(["stream", Call.id, str(text)])
+    soon()
+
+
+millrace.progress = progress
+millrace.stream = stream
+sys.modules["millrace"] = millrace
+
+# ---- values
+
+
+def plain(value):
+    """What JSON has no word for."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, decimal.Decimal):
+        if not value.is_finite():
+            return None
+        return int(value) if value == value.to_integral_value() and abs(value) < 10**15 else float(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, types.GeneratorType) or isinstance(value, (map, filter, zip, range)):
+        return list(value)
+    for method in ("model_dump", "to_dict", "tolist", "item", "isoformat"):  # pydantic, pandas, numpy
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"a {type(value).__module__}.{type(value).__qualname__} has no JSON form")
+
+
+encode_value = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=plain).encode
+
+
+def finite(value):
+    """The same value with null in the place of NaN and the infinities. Only for values that failed to print."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [finite(inner) for inner in value]
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return finite(plain(value))
+
+
+class Unprintable(Exception):
+    pass
+
+
+def print_value(value):
+    if value is None:
+        return "null"
+    try:
+        try:
+            text = encode_value(value)
+        except ValueError as error:
+            if "ircular" in str(error):
+                raise
+            text = encode_value(finite(value))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unprintable(f"what main returned cannot be written as JSON: {error}; return plain data")
+    return text
+
+
+# ---- environment
+
+
+class Environment:
+    """os.environ of the call: the process's own, then the scope's, then the call's. Restored when user code changed it."""
+
+    def __init__(self):
+        self.base = dict(os.environ)
+        self.expected = dict(os.environ._data)
+        self.scope = {}
+
+    def enter(self, scope, job_id, step_job_id, token):
+        environ = os.environ
+        if environ._data != self.expected or scope is not self.scope:
+            wanted = {**self.base, **scope}
+            for name in list(environ):
+                if name not in wanted and name not in CALL_NAMES:
+                    del environ[name]
+            for name, value in wanted.items():
+                if environ.get(name) != value:
+                    environ[name] = value
+            self.scope = scope
+        flow = "" if job_id == step_job_id else job_id
+        for name, value in zip(CALL_NAMES, (step_job_id, flow, flow, job_id, token)):
+            if name not in scope and environ.get(name) != value:
+                environ[name] = value
+        self.expected = dict(environ._data)
+
+
+def reads_environment(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            if any(alias.name not in PURE_MODULES for alias in node.names):
+                return True
+        elif isinstance(node, ast.ImportFrom):
+            if node.level or node.module not in PURE_MODULES:
+                return True
+        elif isinstance(node, ast.Name):
+            if node.id in ("__import__", "exec", "eval", "compile", "__builtins__", "__loader__", "globals", "vars"):
+                return True
+        elif isinstance(node, ast.Attribute):
+            if node.attr.startswith("__") or node.attr in ("modules", "os", "sys"):
+                return True
+    return False
+
+
+# ---- errors
+
+
+def describe(error):
+    name = type(error).__name__
+    message = str(error)
+    if isinstance(error, SystemExit):
+        name, message = "ExitError", f"sys.exit({error.code!r}) was called; a step ends by returning or raising"
+    elif isinstance(error, MemoryError):
+        name, message = "OutOfMemory", f"the step used more than the {MEMORY_MIB} MiB of memory a runner may have"
+    elif isinstance(error, Unprintable):
+        return {"name": "ResultError", "message": message}
+    described = {"name": name, "message": message}
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    try:
+        lines = traceback.format_exception(type(error), error, trace)
+        described["stack"] = "".join(lines).rstrip("\n")
+    except Exception:
+        pass
+    return described
+
+
+# ---- calls
+
+
+def load():
+    """Returns main as a function of the arguments object, and whether its calls need their environment."""
+    with open(CODE, encoding="utf-8") as file:
+        text = file.read()
+    linecache.cache[SOURCE] = (len(text), None, text.splitlines(True), SOURCE)
+    if DEPENDENCIES:
+        sys.path.insert(0, DEPENDENCIES)
+    sys.path[:] = [entry for entry in sys.path if entry != os.path.dirname(os.path.abspath(__file__))]
+    tree = ast.parse(text, SOURCE)
+    module = types.ModuleType("step")
+    module.__file__ = SOURCE
+    sys.modules["step"] = module
+    exec(compile(tree, SOURCE, "exec", dont_inherit=True), module.__dict__)
+    main = module.__dict__.get("main")
+    if not callable(main):
+        raise LookupError(f"{SOURCE} defines no function `main`")
+    return main, reads_environment(tree)
+
+
+def accepted(main):
+    """The names of arguments main takes, or None for all (**kwargs)."""
+    parameters = inspect.signature(main).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)
+
+
+def limit_memory():
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    bound = used + (MEMORY_MIB << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+
+
+def serve(main, needs_environment):
+    names = accepted(main)
+    is_async = inspect.iscoroutinefunction(main)
+    if is_async:
+        import asyncio
+
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    environment = Environment()
+    scopes = {}
+    log = sys.stdout
+    loads = json.loads
+
+    def run(message):
+        _, call_id, scope, text, job_id, step_job_id, token = message
+        tell_begun(cell, 0, call_id, call_id)
+        Call.id = call_id
+        Call.log_bytes = 0
+        started = perf_counter()
+        try:
+            if needs_environment:
+                environment.enter(scopes[scope], job_id, step_job_id, token)
+                if "wmill" in sys.modules:  # its client keeps the token of the call that first used it
+                    sys.modules["wmill"]._client = None
+                    if "wmill.client" in sys.modules:
+                        sys.modules["wmill.client"]._client = None
+            args = loads(text)
+            if names is not None and not names.issuperset(args):
+                args = {name: value for name, value in args.items() if name in names}
+            value = main(**args)
+            if is_async:
+                value = loop.run_until_complete(value)
+            elif isinstance(value, types.GeneratorType):
+                value = list(value)
+            printed = print_value(value)
+            if len(printed) > RESULT_BYTES_MAX:
+                too_large = f"what main returned is {len(printed)} bytes of JSON; the limit is {RESULT_BYTES_MAX}"
+                answer = ["error", call_id, {"name": "ResultTooLarge", "message": too_large}, 0]
+            else:
+                answer = ["ok", call_id, printed, 0]
+        except BaseException as error:
+            answer = ["error", call_id, describe(error), 0]
+        now = perf_counter()
+        answer[3] = round((now - started) * 1000, 3)
+        if log.line:
+            log.finish()
+        Call.id = 0
+        out.append(answer)
+        if now - last_flush > FLUSH_SECONDS:
+            flush()
+
+    for messages in frames():
+        if len(messages) > 1 and not flusher_due.is_set():
+            flusher_due.set()
+        for message in messages:
+            kind = message[0]
+            if kind == "call":
+                run(message)
+            elif kind == "scope":
+                scopes[message[1]] = message[2]
+            elif kind == "stop":
+                flush()
+                return
+        flush()
+
+
+def start():
+    sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Log()
+    threading.Thread(target=flusher, daemon=True, name="millrace-flusher").start()
+    try:
+        main, needs_environment = load()
+        limit_memory()
+    except BaseException as error:
+        sys.stdout.finish()
+        out.append(["broken", describe(error)])
+        flush()
+        os._exit(1)
+    info = {"protocol": 1, "language": "python3", "version": platform.python_version(), "pid": os.getpid()}
+    out.append(["ready", info])
+    flush()
+    serve(main, needs_environment)
+    sys.stdout.finish()
+    flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    start()

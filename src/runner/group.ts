@@ -1,0 +1,300 @@
+// The runners of one key and the calls that wait for them.
+//   G1. HOT. A call goes to the runner with the most room, or to the queue's end; a frame of results draws from its head.
+//   G2. A runner that dies is replaced alone: at once if it had served a call, later and later if they keep dying before that.
+//   G3. Calls never wait for code that cannot be loaded: they fail with the reason.
+import { EngineError, type UserError } from '../core/errors.ts'
+import type { PreparedCode } from './artifacts.ts'
+import { canceledError } from './failures.ts'
+import type { Call, PoolStats, RunnerSpec } from './pool_types.ts'
+import { Entry, Runner, type RunnerOwner } from './runner.ts'
+
+/** Deaths in a row before `ready`, after which waiting calls fail and, for a while, new ones do too. */
+const startFailuresMax = 3
+/** By the number of deaths in a row of runners that had served nothing. */
+const backoffMs = [0, 0, 50, 200, 1_000, 5_000] as const
+const retryStartMs = 5_000
+
+export type RunnerEvent =
+  | { kind: 'ready'; key: string; pid: number; startMs: number }
+  | { kind: 'died'; key: string; pid: number; error: UserError; restartInMs: number }
+  | { kind: 'broken'; key: string; error: UserError }
+
+export interface GroupOptions {
+  spec: RunnerSpec
+  prepare(spec: RunnerSpec): Promise<PreparedCode>
+  /** Makes a runner and starts it; its owner hears of it from now on. */
+  start(spec: RunnerSpec, code: PreparedCode, owner: RunnerOwner): Runner
+  report(event: RunnerEvent): void
+}
+
+interface Waiter {
+  runners: number
+  resolve(): void
+  reject(error: EngineError): void
+}
+
+export class Group implements RunnerOwner {
+  readonly spec: RunnerSpec
+  readonly runners: Runner[] = []
+  /** Grows with use over all groups: who has the smallest is released first. */
+  usedAt = 0
+  replicas = 1
+  restarts = 0
+  readonly #options: GroupOptions
+  #queue: Entry[] = []
+  #head = 0
+  #starting = 0
+  #startFailures = 0
+  #startFailedMs = 0
+  #barrenDeaths = 0
+  #lastError: UserError | null = null
+  #broken = false
+  #timer: NodeJS.Timeout | null = null
+  #closed = false
+  #leaving: (() => void)[] | null = null
+  #waiters: Waiter[] = []
+
+  constructor(options: GroupOptions) {
+    this.#options = options
+    this.spec = options.spec
+  }
+
+  get queued(): number {
+    return this.#queue.length - this.#head
+  }
+
+  get inFlight(): number {
+    let sum = 0
+    for (const runner of this.runners) sum += runner.entries.size
+    return sum
+  }
+
+  get idle(): boolean {
+    return this.queued === 0 && this.#starting === 0 && this.inFlight === 0
+  }
+
+  /** HOT. */
+  call(call: Call): void {
+    const entry = new Entry(call)
+    if (this.#head === this.#queue.length) {
+      const runner = this.#roomiest()
+      if (runner !== null) {
+        runner.dispatch(entry)
+        return
+      }
+    }
+    this.#queue.push(entry)
+    if (this.runners.length === 0) this.#fill()
+  }
+
+  #roomiest(): Runner | null {
+    let best: Runner | null = null
+    let bestRoom = 0
+    for (const runner of this.runners) {
+      const room = runner.room()
+      if (room > bestRoom) {
+        best = runner
+        bestRoom = room
+      }
+    }
+    return best
+  }
+
+  // ---- what its runners tell
+
+  hasRoom(runner: Runner): void {
+    let room = runner.room()
+    while (room > 0 && this.#head < this.#queue.length) {
+      runner.dispatch(this.#queue[this.#head]!)
+      this.#head++
+      room = runner.room()
+    }
+    if (this.#head === this.#queue.length) {
+      this.#queue = []
+      this.#head = 0
+      if (this.#leaving !== null) this.#leaveIfIdle()
+    } else if (this.#head > 1_024 && this.#head * 2 > this.#queue.length) {
+      this.#queue = this.#queue.slice(this.#head)
+      this.#head = 0
+    }
+  }
+
+  ready(runner: Runner): void {
+    this.#broken = false
+    this.#startFailures = 0
+    const startMs = Math.round(performance.now() - runner.startedMs)
+    this.#options.report({ kind: 'ready', key: this.spec.key, pid: runner.pid, startMs })
+    this.#settleWaiters()
+    this.hasRoom(runner)
+  }
+
+  died(runner: Runner, error: UserError, again: Entry[]): void {
+    this.runners.splice(this.runners.indexOf(runner), 1)
+    if (again.length > 0) {
+      this.#queue = [...again, ...this.#queue.slice(this.#head)]
+      this.#head = 0
+    }
+    if (this.#closed || (this.#leaving !== null && this.queued === 0)) {
+      this.#leaveIfIdle()
+      return
+    }
+    this.#barrenDeaths = runner.served > 0 ? 0 : this.#barrenDeaths + 1
+    this.restarts++
+    if (!runner.wasReady) this.#startFailed(error)
+    if (runner.broken !== null) this.#cannotLoad(runner.broken)
+    const restartInMs = this.#fill()
+    if (!this.#broken) this.#options.report({ kind: 'died', key: this.spec.key, pid: runner.pid, error, restartInMs })
+    for (const other of [...this.runners]) this.hasRoom(other)
+  }
+
+  // ---- starting
+
+  async warm(replicas: number): Promise<void> {
+    this.replicas = Math.max(this.replicas, replicas)
+    this.#broken = false
+    this.#startFailures = 0
+    await new Promise<void>((resolve, reject) => {
+      this.#waiters.push({ runners: replicas, resolve, reject })
+      this.#settleWaiters()
+      this.#fill()
+    })
+  }
+
+  #settleWaiters(): void {
+    const ready = this.runners.filter((runner) => runner.state === 'ready').length
+    for (const waiter of this.#waiters) if (waiter.runners <= ready) waiter.resolve()
+    this.#waiters = this.#waiters.filter((waiter) => waiter.runners > ready)
+  }
+
+  /** Starts what is missing, now or after the back-off. Returns the delay. */
+  #fill(): number {
+    if (this.#closed || this.#timer !== null) return 0
+    const missing = this.replicas - this.runners.length - this.#starting
+    if (missing <= 0) return 0
+    if (this.#startFailures >= startFailuresMax && performance.now() - this.#startFailedMs < retryStartMs) {
+      this.#cannotLoad(this.#lastError!)
+    }
+    // Broken code is not tried again until someone asks for it.
+    if (this.#broken && this.queued === 0 && this.#waiters.length === 0) return 0
+    const delayMs = backoffMs[Math.min(this.#barrenDeaths, backoffMs.length - 1)]!
+    if (delayMs === 0) {
+      for (let i = 0; i < missing; i++) void this.#start()
+      return 0
+    }
+    this.#timer = setTimeout(() => {
+      this.#timer = null
+      const now = this.replicas - this.runners.length - this.#starting
+      for (let i = 0; i < now; i++) void this.#start()
+    }, delayMs)
+    return delayMs
+  }
+
+  /** Never rejects. */
+  async #start(): Promise<void> {
+    this.#starting++
+    try {
+      const code = await this.#options.prepare(this.spec)
+      this.#starting--
+      if (!this.#closed) this.runners.push(this.#options.start(this.spec, code, this))
+    } catch (error) {
+      this.#starting--
+      const { name, message } = error as Error
+      const failure = { name: error instanceof EngineError ? error.code : name, message }
+      this.#startFailed(failure)
+      this.#cannotLoad(failure)
+    }
+  }
+
+  #startFailed(error: UserError): void {
+    this.#startFailures++
+    this.#startFailedMs = performance.now()
+    this.#lastError = error
+  }
+
+  /** No call will succeed: those that wait fail, unless other runners of this code work. */
+  #cannotLoad(error: UserError): void {
+    const waiters = this.#waiters
+    this.#waiters = []
+    const at = this.spec.sourceName
+    for (const waiter of waiters) {
+      const text = error.message.startsWith(at) ? error.message : `${at}: the code cannot be loaded: ${error.message}`
+      waiter.reject(new EngineError('E_CODE_INVALID', text, { at, cause: error }))
+    }
+    if (this.runners.some((runner) => runner.state === 'ready')) return
+    this.#broken = true
+    this.#options.report({ kind: 'broken', key: this.spec.key, error })
+    const entries = this.#queue.slice(this.#head)
+    this.#queue = []
+    this.#head = 0
+    for (const entry of entries) entry.fail(error, 0)
+    if (this.#leaving !== null) this.#leaveIfIdle()
+  }
+
+  // ---- ending
+
+  /** True if the call was found here. */
+  cancel(call: Call, reason: string): boolean {
+    for (let i = this.#head; i < this.#queue.length; i++) {
+      const entry = this.#queue[i]!
+      if (entry.call !== call) continue
+      this.#queue.splice(i, 1)
+      entry.fail(canceledError(reason), 0)
+      return true
+    }
+    for (const runner of this.runners) {
+      for (const entry of runner.entries.values()) {
+        if (entry.call !== call) continue
+        runner.cancel(entry, reason)
+        return true
+      }
+    }
+    return false
+  }
+
+  tick(nowMs: number): void {
+    for (const runner of [...this.runners]) runner.tick(nowMs)
+  }
+
+  /** Resolves once its calls are over and its runners have ended. */
+  release(): Promise<void> {
+    return new Promise((resolve) => {
+      ;(this.#leaving ??= []).push(resolve)
+      this.#leaveIfIdle()
+    })
+  }
+
+  #leaveIfIdle(): void {
+    if (this.inFlight + this.queued > 0) return
+    this.#closed = true
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    for (const runner of this.runners) runner.stop()
+    if (this.runners.length > 0) return
+    for (const left of this.#leaving ?? []) left()
+    this.#leaving = []
+  }
+
+  stats(): PoolStats {
+    return {
+      key: this.spec.key,
+      runtime: this.spec.runtime,
+      runners: this.runners.filter((runner) => runner.state === 'ready').length,
+      inFlight: this.inFlight,
+      queued: this.queued,
+      restarts: this.restarts,
+      pids: this.runners.map((runner) => runner.pid),
+    }
+  }
+
+  /** Ends all by force; calls under way get no answer. */
+  close(): Promise<void> {
+    this.#queue = []
+    this.#head = 0
+    for (const runner of this.runners) {
+      for (const entry of runner.entries.values()) entry.answered = true
+      runner.kill(canceledError('the pool is closed'), true)
+    }
+    const left = this.release()
+    this.#closed = true
+    return left
+  }
+}

@@ -1,0 +1,377 @@
+// One warm runner: calls out, results in, and the watch over it.
+//   R1. HOT. Per call: one entry, one message, one Map.set and one Map.delete. Frames are made once per turn of the event loop.
+//   R2. Every entry leaves once: its call is answered, or it is given back to the group to be dispatched again.
+//   R3. What a runtime sends is checked here; beyond this file it is trusted and storable.
+import type { UserError } from '../core/errors.ts'
+import { storable, storableText } from '../core/json.ts'
+import type { Limits } from '../core/limits.ts'
+import { ProtocolFault } from '../core/wire/frames.ts'
+import { protocolVersion, type FromRuntime, type ScopeEnvironment, type ToRuntime } from '../core/wire/messages.ts'
+import { canceledError, exitError, isDeeper, memoryError, reportedError, timeoutError } from './failures.ts'
+import type { Call, RunnerSpec } from './pool_types.ts'
+import type { Runtime } from './runtimes.ts'
+import type { Exit, Transport } from './transport/transport.ts'
+
+/** A call on its way. */
+export class Entry {
+  readonly call: Call
+  id = 0
+  /** When it was first seen to have begun; 0 before. */
+  begunMs = 0
+  /** Runners that died while it ran. */
+  crashes = 0
+  logBytes = 0
+  /** It is to stop: the failure its call gets, and when the runner is killed if it goes on. */
+  stopError: UserError | null = null
+  stopAtMs = 0
+  /** The call has its answer; what its code does still occupies the runner. */
+  answered = false
+
+  constructor(call: Call) {
+    this.call = call
+  }
+
+  fail(error: UserError, ms: number): void {
+    if (this.answered) return
+    this.answered = true
+    this.call.failed(error, ms)
+  }
+}
+
+export type RunnerState = 'starting' | 'ready' | 'stopping' | 'dead'
+
+export interface RunnerOwner {
+  ready(runner: Runner): void
+  /** HOT. Once per frame of results. */
+  hasRoom(runner: Runner): void
+  /** `error` is why, `again` are the calls to dispatch to another runner, in order. */
+  died(runner: Runner, error: UserError, again: Entry[]): void
+}
+
+/** Arguments under way to one runner, beyond which it gets no further call. */
+const windowBytesMax = 8 << 20
+/** Work a runner is given ahead: calls that are slow are not queued where a runner with more room could take them. */
+const windowMs = 50
+const scopesMax = 1_000
+const stderrCharsKept = 8_192
+/** What a warm Node process takes besides its heap. */
+const memoryHeadroomMib = 96
+
+export interface RunnerOptions {
+  spec: RunnerSpec
+  runtime: Runtime
+  limits: Limits
+  owner: RunnerOwner
+  /** Sees that flush() is called before this turn of the event loop ends. */
+  dirty(runner: Runner): void
+}
+
+export class Runner {
+  readonly spec: RunnerSpec
+  readonly startedMs = performance.now()
+  state: RunnerState = 'starting'
+  wasReady = false
+  served = 0
+  /** Why the code does not load; set by `broken`. */
+  broken: UserError | null = null
+  readonly entries = new Map<number, Entry>()
+  readonly #runtime: Runtime
+  readonly #limits: Limits
+  readonly #owner: RunnerOwner
+  readonly #dirty: (runner: Runner) => void
+  #transport!: Transport
+  #out: ToRuntime[] = []
+  #bytes = 0
+  #window: number
+  #averageMs = 0
+  #nextId = 0
+  #begunTold = 0
+  #scopes = new Map<ScopeEnvironment, number>()
+  #scope: ScopeEnvironment | null = null
+  #scopeId = 0
+  #stderr = ''
+  #killedFor: UserError | null = null
+  #guiltyKnown = false
+  #stopDeadlineMs = Infinity
+
+  constructor({ spec, runtime, limits, owner, dirty }: RunnerOptions) {
+    this.spec = spec
+    this.#runtime = runtime
+    this.#limits = limits
+    this.#owner = owner
+    this.#dirty = dirty
+    this.#window = runtime.windowMax
+  }
+
+  attach(transport: Transport): void {
+    this.#transport = transport
+  }
+
+  get pid(): number {
+    return this.#transport.pid
+  }
+
+  /** Calls it may still be given. */
+  room(): number {
+    if (this.state !== 'ready' || (this.#bytes > windowBytesMax && this.entries.size > 0)) return 0
+    return this.#window - this.entries.size
+  }
+
+  /** HOT. */
+  dispatch(entry: Entry): void {
+    const { call } = entry
+    const id = ++this.#nextId
+    entry.id = id
+    entry.begunMs = 0
+    this.entries.set(id, entry)
+    this.#bytes += call.args.length
+    if (this.#out.length === 0) this.#dirty(this)
+    const scope = call.scope === this.#scope ? this.#scopeId : this.#define(call.scope)
+    this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token])
+  }
+
+  flush(): void {
+    const messages = this.#out
+    if (messages.length === 0 || this.state === 'dead') return
+    this.#out = []
+    this.#transport.send(messages)
+  }
+
+  #define(scope: ScopeEnvironment): number {
+    let id = this.#scopes.get(scope)
+    if (id === undefined) {
+      if (this.#scopes.size === scopesMax) this.#scopes.clear() // numbers are defined anew; order makes that safe
+      id = this.#scopes.size + 1
+      this.#scopes.set(scope, id)
+      this.#out.push(['scope', id, scope])
+    }
+    this.#scope = scope
+    this.#scopeId = id
+    return id
+  }
+
+  // ---- what the runtime says
+
+  /** HOT. One frame. @throws ProtocolFault, upon which the transport ends the runner */
+  received(messages: FromRuntime[]): void {
+    let sumMs = 0
+    let results = 0
+    for (const message of messages) {
+      switch (message[0]) {
+        case 'ok': {
+          const entry = this.#answered(message[1])
+          const ms = message[3]
+          if (typeof message[2] !== 'string' || typeof ms !== 'number') throw new ProtocolFault('`ok` without value and time')
+          sumMs += ms
+          results++
+          this.#succeed(entry, message[2], ms)
+          break
+        }
+        case 'error': {
+          const entry = this.#answered(message[1])
+          if (message[2] === null || typeof message[2] !== 'object') throw new ProtocolFault('`error` without an error')
+          results++
+          entry.fail(entry.stopError ?? reportedError(message[2]), Number(message[3]) || 0)
+          break
+        }
+        case 'log':
+          this.#log(message[1], String(message[2]))
+          break
+        case 'progress':
+          this.entries.get(message[1])?.call.progressed(Math.min(100, Math.max(0, Math.round(Number(message[2]) || 0))))
+          break
+        case 'stream':
+          this.entries.get(message[1])?.call.streamed(storableText(String(message[2])))
+          break
+        case 'begin':
+          this.#begunTold = Math.max(this.#begunTold, Number(message[1]) || 0)
+          break
+        case 'ready':
+          this.#ready(message[1]?.protocol)
+          break
+        case 'broken':
+          this.broken = reportedError(message[1])
+          break
+        default:
+          throw new ProtocolFault(`a message of unknown type ${JSON.stringify(message[0]).slice(0, 40)}`)
+      }
+    }
+    if (results === 0) return
+    this.served += results
+    this.#fitWindow(sumMs / results)
+    this.#owner.hasRoom(this)
+  }
+
+  #ready(protocol: unknown): void {
+    if (protocol !== protocolVersion) throw new ProtocolFault(`protocol version ${String(protocol)}, not ${protocolVersion}`)
+    if (this.state !== 'starting') throw new ProtocolFault('a second `ready`')
+    this.state = 'ready'
+    this.wasReady = true
+    this.#owner.ready(this)
+  }
+
+  #answered(id: number): Entry {
+    const entry = this.entries.get(id)
+    if (entry === undefined) throw new ProtocolFault(`a result for call ${String(id).slice(0, 20)}, which is not under way`)
+    this.entries.delete(id)
+    this.#bytes -= entry.call.args.length
+    return entry
+  }
+
+  #succeed(entry: Entry, value: string, ms: number): void {
+    const { resultBytesMax, jsonDepthMax } = this.#limits
+    if (entry.stopError !== null) entry.fail(entry.stopError, ms)
+    else if (value.length * 3 > resultBytesMax && Buffer.byteLength(value) > resultBytesMax) {
+      const message = `what main returned is ${Buffer.byteLength(value)} bytes of JSON; the limit is ${resultBytesMax}`
+      entry.fail({ name: 'ResultTooLarge', message }, ms)
+    } else if (isDeeper(value, jsonDepthMax)) {
+      const message = `what main returned is nested deeper than ${jsonDepthMax} levels; flatten it`
+      entry.fail({ name: 'ResultError', message }, ms)
+    } else {
+      entry.answered = true
+      entry.call.succeeded(storable(value), ms)
+    }
+  }
+
+  #log(id: number, text: string): void {
+    const entry = this.entries.get(id)
+    if (entry === undefined) {
+      if (id === 0) this.#stderr = (this.#stderr + text).slice(-stderrCharsKept)
+      return // else the call is over
+    }
+    const room = this.#limits.logBytesMax - entry.logBytes
+    if (room < 0 || entry.answered) return
+    let kept = storableText(text)
+    const bytes = Buffer.byteLength(kept)
+    entry.logBytes += bytes
+    if (bytes > room) {
+      kept = Buffer.from(kept)
+        .subarray(0, room)
+        .toString('utf8')
+        .replace(/\uFFFD$/, '')
+      kept += `\n[the log was cut here: a step may write ${this.#limits.logBytesMax} bytes]\n`
+      entry.logBytes = Infinity
+    }
+    entry.call.logged(kept)
+  }
+
+  #fitWindow(ms: number): void {
+    const { windowMin, windowMax } = this.#runtime
+    if (windowMin === windowMax) return
+    this.#averageMs += (ms - this.#averageMs) * 0.2
+    this.#window = Math.max(windowMin, Math.min(windowMax, Math.ceil(windowMs / this.#averageMs)))
+  }
+
+  /** Output outside the protocol belongs to the call that runs, as far as one can tell. */
+  printed(text: string): void {
+    this.#stderr = (this.#stderr + text).slice(-stderrCharsKept)
+    const running = this.#lastBegun()
+    if (running !== null) this.#log(running.id, text)
+  }
+
+  // ---- the watch
+
+  /** Ten times a second: time-outs, calls that do not stop, memory. */
+  tick(nowMs: number): void {
+    if (this.state === 'starting') {
+      if (performance.now() - this.startedMs > this.#limits.runnerStartMs) {
+        this.broken = { name: 'RunnerExit', message: `the runner was not ready within ${this.#limits.runnerStartMs / 1000} s` }
+        this.kill(this.broken, true)
+      }
+      return
+    }
+    if (nowMs > this.#stopDeadlineMs) this.#transport.kill()
+    if (this.entries.size > 0) this.#watchCalls(nowMs)
+    if (this.#runtime.watchMemory && this.#killedFor === null) this.#watchMemory()
+  }
+
+  #watchCalls(nowMs: number): void {
+    const { begun, oldest } = this.#progress()
+    let overdue: UserError | null = null
+    for (const entry of this.entries.values()) {
+      if (entry.id > begun) break
+      if (entry.id < oldest) continue
+      if (entry.begunMs === 0) entry.begunMs = nowMs
+      if (entry.stopError === null) {
+        if (nowMs - entry.begunMs > entry.call.timeoutMs) this.#stop(entry, timeoutError(entry.call.timeoutMs), nowMs)
+      } else if (nowMs > Math.max(entry.stopAtMs, entry.begunMs + this.#limits.cancelGraceMs)) {
+        entry.fail(entry.stopError, nowMs - entry.begunMs)
+        overdue = entry.stopError
+      }
+    }
+    if (overdue !== null) this.kill(overdue, true)
+  }
+
+  #watchMemory(): void {
+    const { runnerMemoryMib } = this.#limits
+    if (this.#transport.memoryBytes() <= (runnerMemoryMib + memoryHeadroomMib) << 20) return
+    this.kill(memoryError(runnerMemoryMib), false)
+  }
+
+  #stop(entry: Entry, error: UserError, nowMs: number): void {
+    entry.stopError = error
+    entry.stopAtMs = nowMs + this.#limits.cancelGraceMs
+    if (this.#out.length === 0) this.#dirty(this)
+    this.#out.push(['cancel', entry.id, error.message])
+  }
+
+  /** A call that has not begun has its answer at once; should it begin all the same, its result is dropped. */
+  cancel(entry: Entry, reason: string): void {
+    if (entry.stopError !== null || entry.answered) return
+    const error = canceledError(reason)
+    this.#stop(entry, error, performance.now())
+    if (entry.id > this.#progress().begun) entry.fail(error, 0)
+  }
+
+  #progress(): { begun: number; oldest: number } {
+    const { begun, oldest } = this.#transport.progress()
+    return { begun: Math.max(begun, this.#begunTold), oldest }
+  }
+
+  #lastBegun(): Entry | null {
+    const { begun, oldest } = this.#progress()
+    let last: Entry | null = null
+    for (const entry of this.entries.values()) {
+      if (entry.id > begun) break
+      if (entry.id >= oldest) last = entry
+    }
+    return last
+  }
+
+  // ---- the end
+
+  /** Ends it by force. The call in doubt gets this error, unless the guilty one is known. */
+  kill(error: UserError, guiltyKnown: boolean): void {
+    this.#guiltyKnown ||= guiltyKnown
+    this.#killedFor ??= error
+    this.#transport.kill()
+  }
+
+  /** Asks it to end; it is killed if it does not. */
+  stop(): void {
+    if (this.state === 'starting') this.#transport.kill()
+    if (this.state !== 'ready') return
+    this.state = 'stopping'
+    this.#stopDeadlineMs = performance.now() + this.#limits.cancelGraceMs
+    this.#transport.send([['stop']])
+  }
+
+  exited(exit: Exit): void {
+    const error = this.#killedFor ?? exitError(exit, this.#stderr, this.#limits.runnerMemoryMib)
+    const doubt = this.wasReady && !this.#guiltyKnown ? this.#lastBegun() : null
+    const { begun, oldest } = this.#progress()
+    this.state = 'dead'
+    const again: Entry[] = []
+    for (const entry of this.entries.values()) {
+      if (entry.answered) continue
+      const running = entry.id <= begun && entry.id >= oldest
+      if (running) entry.crashes++
+      if (entry.stopError !== null) entry.fail(entry.stopError, 0)
+      else if (entry === doubt || entry.crashes >= this.#limits.crashesMax) entry.fail(error, 0)
+      else again.push(entry)
+    }
+    this.entries.clear()
+    this.#out = []
+    this.#owner.died(this, this.broken ?? error, again)
+  }
+}
