@@ -9,14 +9,9 @@ import { parseExpression } from './parse.ts'
 /** @throws EngineError E_FLOW_INVALID with `at`, line and column */
 export function compileExpression(source: string, sandbox: Sandbox, place: Place, at: string): Expression {
   const parsed = parseExpression(source, place, at)
-  switch (parsed.tier) {
-    case 'constant':
-      return constant(parsed.text, source)
-    case 'path':
-      return path(parsed.root, parsed.keys, source)
-    case 'code':
-      return code(parsed, sandbox, source)
-  }
+  if (parsed.tier === 'constant') return constant(parsed.text, source)
+  if (parsed.tier === 'path') return path(parsed.root, parsed.keys, source)
+  return code(parsed, sandbox, source)
 }
 
 /** @throws EngineError E_FLOW_INVALID with `at`, line and column */

@@ -103,8 +103,11 @@ function parseWhole(source: string): Whole {
 
 /** Of two readings of a source, the one that got further tells better what is wrong. */
 function furthest(first: unknown, second: unknown): unknown {
-  const posOf = (fault: unknown) => (fault as { pos?: number } | undefined)?.pos ?? -1
-  return posOf(first) > posOf(second) ? first : second
+  return positionOf(first) > positionOf(second) ? first : second
+}
+
+function positionOf(fault: unknown): number {
+  return (fault as { pos?: number } | undefined)?.pos ?? -1
 }
 
 function syntaxMessage(fault: unknown): string {

@@ -85,13 +85,14 @@ class QuickJsSandbox implements Sandbox {
    */
   #trapped(): void {
     this.#engine = null
-    loadModule().then(
-      (module) => {
-        this.#module = module
-        if (this.#engine) this.#engine.spent = true
-      },
-      () => undefined, // the old module goes on working
-    )
+    void this.#replaceModule()
+  }
+
+  async #replaceModule(): Promise<void> {
+    const module = await loadModule().catch(() => null)
+    if (!module) return // the old one goes on working
+    this.#module = module
+    if (this.#engine) this.#engine.spent = true
   }
 }
 

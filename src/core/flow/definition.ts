@@ -20,7 +20,7 @@ export interface StopAfterIf {
   error_include_result?: boolean
 }
 
-export interface RawScript {
+interface RawScript {
   type: 'rawscript'
   content: string
   language: string
@@ -30,7 +30,7 @@ export interface RawScript {
   tag?: string | null
 }
 
-export interface Identity {
+interface Identity {
   type: 'identity'
 }
 

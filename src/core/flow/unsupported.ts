@@ -56,13 +56,11 @@ export const unsupported = {
 } as const satisfies Record<string, FieldTable>
 
 /** OpenFlow's module types and languages beyond those of definition.ts. */
-export const otherModuleTypes = [
-  ...['script', 'flow', 'forloopflow', 'whileloopflow', 'branchone', 'branchall', 'aiagent', 'flowscript'],
-] as const
-export const otherLanguages = [
-  ...['bunnative', 'go', 'powershell', 'postgresql', 'mysql', 'bigquery', 'snowflake', 'mssql', 'oracledb', 'graphql', 'php'],
-  ...['rust', 'ansible', 'csharp', 'nu', 'java', 'ruby', 'rlang', 'duckdb'],
-] as const
+export const otherModuleTypes = 'script flow forloopflow whileloopflow branchone branchall aiagent flowscript'.split(' ')
+export const otherLanguages = (
+  'bunnative go powershell postgresql mysql bigquery snowflake mssql oracledb graphql php ' +
+  'rust ansible csharp nu java ruby rlang duckdb'
+).split(' ')
 
 export function refuseUnsupported(fields: Fields, table: FieldTable, at: string, faults: Faults): void {
   for (const [field, what] of Object.entries(table)) {

@@ -274,7 +274,7 @@ function timeoutOf(timeout: unknown, at: string, faults: Faults): InputTransform
   if (!checkTransform(timeout, 'after', at, faults)) return undefined
   if (timeout.type === 'javascript') return timeout
   if (timeout.value === undefined || timeout.value === null) return undefined
-  faults.bounded(timeout as unknown as Fields, 'value', seconds, at)
+  faults.bounded(timeout, 'value', seconds, at)
   return timeout
 }
 

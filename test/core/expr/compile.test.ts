@@ -1,9 +1,10 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { compileExpression, compileTransform } from '../../../src/core/expr/compile.ts'
 import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { parseExpression, type Parsed } from '../../../src/core/expr/parse.ts'
 import { createSandbox } from '../../../src/core/expr/sandbox.ts'
+import type { EngineError } from '../../../src/core/errors.ts'
 import type { Place } from '../../../src/core/expr/names.ts'
 import type { Json } from '../../../src/core/json.ts'
 import { scopeOf } from './scope.ts'
@@ -146,18 +147,19 @@ test.each(faults)('%s is refused', (source, message) => {
   )
 })
 
-test('a name that is unknown is told together with those that are known', () => {
-  const names = (place: Place): readonly string[] => {
-    try {
-      parseExpression('zzz', place, '$')
-    } catch (fault) {
-      return (fault as { details: { allowed: string[] } }).details.allowed
-    }
-    return []
+function namesAt(place: Place): readonly string[] {
+  try {
+    parseExpression('zzz', place, '$')
+  } catch (fault) {
+    return (fault as EngineError).details.allowed ?? []
   }
-  expect(names('before')).toEqual(expect.arrayContaining(['flow_input', 'results', 'previous_result', 'flow_env', 'error']))
-  expect(names('before')).not.toContain('result')
-  expect(names('after')).toContain('result')
+  return []
+}
+
+test('a name that is unknown is told together with those that are known', () => {
+  expect(namesAt('before')).toEqual(expect.arrayContaining(['flow_input', 'results', 'previous_result', 'flow_env', 'error']))
+  expect(namesAt('before')).not.toContain('result')
+  expect(namesAt('after')).toContain('result')
 })
 
 test('result and previous_result are one value where the step has run', () => {
