@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { join, resolve } from 'node:path'
 import { Client } from '../client/client.ts'
 import { EngineError } from '../core/errors.ts'
+import { isAlive } from '../store/embedded/cluster.ts'
 import { settingOf, type SettingName } from './settings.ts'
 
 type Given = Partial<Record<SettingName, string>>
@@ -15,15 +16,6 @@ export interface ServerPlace {
 
 export function homeOf(options: Given): string {
   return resolve(settingOf(options, 'home', '.millrace'))
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
-  }
 }
 
 /** The server of this state folder, if one runs. */
@@ -71,7 +63,7 @@ export function connect(options: Given): Client {
   return new Client({ url, token, workspace: settingOf(options, 'workspace', 'main') })
 }
 
-export function storedToken(home: string): string | undefined {
+function storedToken(home: string): string | undefined {
   if (process.env['MILLRACE_ADMIN_TOKEN']) return process.env['MILLRACE_ADMIN_TOKEN']
   try {
     return readFileSync(join(home, 'admin-token'), 'utf8').trim() || undefined

@@ -22,7 +22,7 @@ interface Bound {
   ended: Promise<void>
 }
 
-export function bindingName(binding: DedicatedBinding): string {
+function bindingName(binding: DedicatedBinding): string {
   return `${binding.workspaceId}:${binding.kind === 'flow' ? 'flow/' : ''}${binding.path}`
 }
 

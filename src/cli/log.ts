@@ -20,7 +20,7 @@ export interface Screen {
 }
 
 export function createScreen(stream: NodeJS.WriteStream = process.stderr): Screen {
-  const terminal = stream.isTTY === true
+  const terminal = stream.isTTY
   let live = ''
   return {
     line(text) {
@@ -67,5 +67,5 @@ function readable(text: string): string {
     .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
   if (err?.message) facts.push(`error=${err.message}`)
   const rest = facts.length === 0 ? '' : `  ${styleText('dim', facts.join(' '))}`
-  return `${styleText('dim', time)} ${styleText(level.style, level.name.padEnd(5))} ${part}${String(entry['msg'] ?? '')}${rest}`
+  return `${styleText('dim', time)} ${styleText(level.style, level.name.padEnd(5))} ${part}${typeof entry['msg'] === 'string' ? entry['msg'] : ''}${rest}`
 }

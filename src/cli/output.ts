@@ -64,14 +64,14 @@ function wayOut(error: unknown): string | undefined {
   return undefined
 }
 
-export interface ToldError {
+interface ToldError {
   code: string
   message: string
   at?: string
   help?: string
 }
 
-export function toldError(error: unknown): ToldError {
+function toldError(error: unknown): ToldError {
   if (error instanceof ClientError) return { code: error.code, message: error.message, at: error.at, help: wayOut(error) }
   if (error instanceof EngineError) return { code: error.code, message: error.message, at: error.details.at }
   return {

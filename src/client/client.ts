@@ -268,7 +268,7 @@ export class Client {
 }
 
 function suffix(query: URLSearchParams): string {
-  return query.size === 0 ? '' : `?${query}`
+  return query.size === 0 ? '' : `?${query.toString()}`
 }
 
 function runFailed(error: ClientError): ClientError {
