@@ -3,8 +3,8 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { compileExpression, compileTransform } from '../../../src/core/expr/compile.ts'
 import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { parseExpression, type Parsed } from '../../../src/core/expr/parse.ts'
-import { createSandbox } from '../../../src/core/expr/sandbox.ts'
-import type { EngineError } from '../../../src/core/errors.ts'
+import { createSandbox, SandboxError } from '../../../src/core/expr/sandbox.ts'
+import { EngineError } from '../../../src/core/errors.ts'
 import type { Place } from '../../../src/core/expr/names.ts'
 import type { Json } from '../../../src/core/json.ts'
 import { scopeOf } from './scope.ts'
@@ -256,4 +256,67 @@ describe('closures and the sandbox agree', () => {
       { numRuns: 200 },
     )
   })
+})
+
+test("any text is an expression that runs, or fails as the user's, or is refused", () => {
+  const pieces = [
+    'flow_input',
+    'results',
+    '.a',
+    '["x"]',
+    '?.',
+    '(',
+    ')',
+    '{',
+    '}',
+    '[',
+    ']',
+    ',',
+    ';',
+    '\n',
+    ' ',
+    '+',
+    '=>',
+    '`',
+    '${',
+    '"',
+    "'",
+    '/',
+    '//',
+    '/*',
+    '*/',
+  ]
+  const words = [
+    'return ',
+    'const x = ',
+    'x',
+    '1',
+    '-',
+    '!',
+    '<!--',
+    '-->',
+    'await ',
+    'async ',
+    'function ',
+    'class ',
+    'this',
+    'new ',
+    'arguments',
+    '\u2028',
+    '#',
+    '\\',
+  ]
+  const source = fc.array(fc.oneof(fc.constantFrom(...pieces, ...words), fc.string({ maxLength: 3 })), { maxLength: 12 })
+  fc.assert(
+    fc.property(source, (parts) => {
+      let fault: unknown = null
+      try {
+        JSON.parse(compileExpression(parts.join(''), sandbox, 'before', '$').text(scope))
+      } catch (thrown) {
+        fault = thrown
+      }
+      expect(fault === null || fault instanceof EngineError || fault instanceof SandboxError).toBe(true)
+    }),
+    { numRuns: 3_000 },
+  )
 })

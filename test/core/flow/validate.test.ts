@@ -1,3 +1,4 @@
+import * as fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { EngineError } from '../../../src/core/errors.ts'
 import { parseFlow, parseFlowValue } from '../../../src/core/flow/validate.ts'
@@ -487,4 +488,52 @@ describe('what is accepted', () => {
     delete module['id']
     expect(parseFlowValue({ modules: [], failure_module: module }, limits).failure_module!.id).toBe('failure')
   })
+})
+
+test('any JSON in any place is accepted or refused with a place, and never changed', () => {
+  const document = flow(
+    [
+      step(
+        'a',
+        {
+          skip_if: { expr: 'true' },
+          retry: { constant: { attempts: 1, seconds: 1 }, exponential: {} },
+          timeout: { type: 'static', value: 1 },
+        },
+        {
+          input_transforms: { x: js('flow_input.x') },
+        },
+      ),
+      step('b', { stop_after_if: { expr: 'result' }, mock: {}, suspend: {} }),
+    ],
+    { failure_module: step('failure'), flow_env: { A: 1 }, durability: 'strict' },
+  )
+  const places: string[][] = [[]]
+  const visit = (value: unknown, path: string[]): void => {
+    if (typeof value !== 'object' || value === null) return
+    for (const [key, inner] of Object.entries(value)) {
+      places.push([...path, key])
+      visit(inner, [...path, key])
+    }
+  }
+  visit(document, [])
+  fc.assert(
+    fc.property(fc.constantFrom(...places), fc.jsonValue({ maxDepth: 3 }), (place, value) => {
+      const changed = structuredClone({ document }) as Record<string, unknown>
+      let holder = changed
+      const path = ['document', ...place]
+      for (const key of path.slice(0, -1)) holder = holder[key] as Record<string, unknown>
+      holder[path.at(-1)!] = value
+      const before = JSON.stringify(changed)
+      let fault: unknown = null
+      try {
+        parseFlow(changed['document'], limits)
+      } catch (thrown) {
+        fault = thrown
+      }
+      expect(JSON.stringify(changed)).toBe(before)
+      expect(fault === null || (fault instanceof EngineError && fault.details.at!.startsWith('$'))).toBe(true)
+    }),
+    { numRuns: 1_000 },
+  )
 })
