@@ -7,7 +7,7 @@ interface Picture {
   urgent: number
 }
 
-const urgentFrom = 50
+const urgentFrom = 40
 const byRoute = new Map<string, Picture>()
 
 export function main(

@@ -48,7 +48,7 @@ async function push(given: string, path: string | undefined, options: ClientOpti
   const target = path ?? read.path
   const client = connect(options)
   try {
-    const outcome = await client.deployFlow(target, read.flow)
+    const outcome = await client.deploy(target, read.flow)
     if (options.json) printJson({ path: target, outcome })
     else print(`${outcome} ${client.workspace}/${target}`)
   } catch (error) {

@@ -19,7 +19,7 @@ function buildProgram(): Command {
   withSettings(program.command('up'), 'home', 'database', 'host', 'port', 'logLevel')
     .description('everything: API, a shared worker, and a dedicated worker for each flow that asks for one')
     .option('--sample', 'deploy the sample flow and feed it with GitHub webhooks')
-    .option('--rate <n>', 'events per second of the sample', '200')
+    .option('--rate <n>', 'events per second of the sample', '100')
     .action(async (options) => (await import('./up.ts')).up(options))
 
   withSettings(program.command('server'), 'home', 'database', 'host', 'port', 'logLevel')

@@ -19,7 +19,7 @@ const path = 'github/triage'
 const flowFile = fileURLToPath(new URL('../../examples/github-triage/flow.yaml', import.meta.url))
 const payloads = '@octokit/webhooks-examples'
 const batchMs = 100
-const freeBytesMin = 2 * 2 ** 30 // the feed stores about 1.5 GB an hour at 200 events a second
+const freeBytesMin = 2 * 2 ** 30 // the feed stores about 1.5 GB an hour at 100 events a second
 
 type Event = Record<string, Json>
 
@@ -38,7 +38,7 @@ export async function runSample(parts: SampleParts, stop: AbortSignal): Promise<
   const events = loadEvents()
   const client = new Client({ url: parts.server.url, token: parts.server.admin.token })
   const { flow } = readFlowFile(flowFile)
-  await client.deployFlow(path, flow)
+  await client.deploy(path, flow)
   if (events === undefined) {
     return log.warn(`the sample's payloads (${payloads}) are not installed; ${path} is deployed, running without a feed`)
   }

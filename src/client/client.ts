@@ -172,7 +172,7 @@ export class Client {
   }
 
   /** Deploys a flow: a new path, or a new version of it. Jobs under way finish on their own version. */
-  async deployFlow(path: string, flow: FlowDocument): Promise<'created' | 'updated'> {
+  async deploy(path: string, flow: FlowDocument): Promise<'created' | 'updated'> {
     const exists = await this.#json<boolean>('GET', `flows/exists/${path}`)
     await this.request('POST', exists ? `flows/update/${path}` : 'flows/create', JSON.stringify({ ...flow, path }))
     return exists ? 'updated' : 'created'

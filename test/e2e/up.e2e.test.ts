@@ -34,12 +34,7 @@ describe('beside a running `up`', () => {
     await up.says(/Millrace is up/)
   }, 60_000)
 
-  afterAll(async () => {
-    up.child.kill('SIGTERM')
-    expect(await up.ended).toBe(0)
-    await nothingLeft(home)
-    rmSync(files, { recursive: true, force: true })
-  })
+  afterAll(() => rmSync(files, { recursive: true, force: true }))
 
   function flow(options: { dedicated?: boolean; code: string }): string {
     const file = join(files, 'flow.yaml')
@@ -177,6 +172,12 @@ ${options.dedicated ? 'dedicated_worker: true\n' : ''}value:
     const { exitCode, err } = command(home, ['server', '--port', port!])
     expect(exitCode).toBe(1)
     expect(err).toMatch(new RegExp(`port ${port} is taken by another program; set MILLRACE_PORT`))
+  })
+
+  test('it stops with 0 on SIGTERM and leaves nothing behind', async () => {
+    up.child.kill('SIGTERM')
+    expect(await up.ended).toBe(0)
+    await nothingLeft(home)
   })
 })
 
