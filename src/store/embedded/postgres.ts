@@ -40,6 +40,8 @@ const pollMs = 20
 const startMs = 60_000 // recovery after a crash replays up to max_wal_size
 const stopMs = 10_000
 const watchMs = 500
+// Another server has the folder, the last one's connections are still ending, or somebody took the port.
+const lostRace = /lock file "postmaster.pid" already exists|shared memory block .* is still in use|Address already in use/
 const lostMax = 20 // starts that lost a race, for the port or against another process
 
 /**
@@ -100,6 +102,8 @@ interface Held {
 async function holdServer(cluster: Cluster, account: Account): Promise<Held> {
   const untilMs = Date.now() + startMs
   for (let lost = 0; lost < lostMax && Date.now() < untilMs;) {
+    // In this order: a keeper is there before its server, so a server seen first and no keeper after means it has left.
+    const leaving = findPostmaster(cluster.data)
     const use = joinUsers(cluster.folder)
     if (use !== undefined) {
       const left = (): boolean => !isKept(cluster.folder)
@@ -109,7 +113,6 @@ async function holdServer(cluster: Cluster, account: Account): Promise<Held> {
       await pause(pollMs)
       continue
     }
-    const leaving = findPostmaster(cluster.data)
     if (leaving !== undefined) {
       await endServer(cluster.data, leaving)
       continue
@@ -145,7 +148,7 @@ async function startServer(cluster: Cluster, account: Account, untilMs: number):
       return { server: first, use: keeper.use, owner: true }
     }
     const said = readLog(cluster.log).slice(logFrom)
-    if (/lock file "postmaster.pid" already exists|Address already in use/.test(said)) {
+    if (lostRace.test(said)) {
       closeSync(keeper.use)
       return undefined
     }

@@ -22,11 +22,12 @@ import { openDatabase } from '../../../src/store/db.ts'
 import { findBinaries } from '../../../src/store/embedded/binaries.ts'
 import { findPostmaster } from '../../../src/store/embedded/postmaster.ts'
 import type { Program } from '../../support/processes.ts'
-import { startProgram } from '../../support/processes.ts'
+import { endPrograms, startProgram } from '../../support/processes.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'millrace-embedded-')) // mode 700, as a home usually is
 const open: Database[] = []
 afterAll(async () => {
+  await endPrograms()
   await Promise.all(open.map((db) => db.close()))
   for (const home of readdirSync(root)) await until(() => findPostmaster(dataOf(join(root, home))) === undefined)
   rmSync(root, { recursive: true })
@@ -193,8 +194,9 @@ test('a server that was killed is started again at the same address, with all th
   await write(db, 1)
   const before = findPostmaster(dataOf(home))!
   process.kill(before.pid, 'SIGKILL')
-  await until(async () => (await db.pool.query('select 1').catch(() => undefined)) !== undefined)
-  expect(findPostmaster(dataOf(home))).toMatchObject({ port: before.port, state: 'ready' })
+  await until(() => findPostmaster(dataOf(home))?.state === 'ready')
+  expect(findPostmaster(dataOf(home))!.port).toBe(before.port)
+  await until(() => read(db).then(Boolean, () => false)) // the pool finds out that its connection is gone
   await write(db, 2)
   expect(await read(db)).toEqual([1, 2])
   await users[0]!.stop()

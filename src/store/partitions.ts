@@ -1,0 +1,141 @@
+// The daily partitions of finished jobs and logs: made ahead, dropped by retention.
+//   D1. Any number of processes may call this; one works at a time.
+//   D2. Commits are never held up for long: every lock is waited for briefly, and asked for again later.
+//   D3. Nothing depends on a partition being there: what has none goes to the default partition, and is moved when its
+//       day gets one.
+// The statements that make and drop tables are built here, because names cannot be parameters. Every part is a constant,
+// a date or an id.
+import { setTimeout as pause } from 'node:timers/promises'
+import type pg from 'pg'
+import { EngineError } from '../core/errors.ts'
+import { firstIdAt } from '../core/job/ids.ts'
+import type { Database } from './db.ts'
+import { run } from './db.ts'
+
+const parents = ['job_done', 'job_log'] as const
+type Parent = (typeof parents)[number]
+
+const dayMs = 86_400_000
+const daysAhead = 3 // a server that does not run for so long finds new jobs in the default partition, and moves them
+const lockWaitMs = 100 // what a commit may have to wait behind us
+const attemptsMax = 60
+const retryMs = 250
+const lockBusy = ['55P03', '40P01'] // lock_not_available, deadlock_detected
+
+export interface PartitionOptions {
+  /** Whole days that finished jobs are kept after their own. */
+  retentionDays: number
+  nowMs?: number
+  aheadDays?: number
+}
+
+/**
+ * Makes the partitions of the coming days and drops those past retention. Call it at start and every hour.
+ * @throws EngineError E_DATABASE if a table stayed locked; what was done until then holds, and the next call goes on
+ */
+export async function keepPartitions(db: Database, options: PartitionOptions): Promise<{ made: string[]; dropped: string[] }> {
+  const { retentionDays, nowMs = Date.now(), aheadDays = daysAhead } = options
+  const today = Math.floor(nowMs / dayMs)
+  const firstKept = today - retentionDays
+  const client = await db.connect({ name: 'millrace partitions' }) // its lock and settings belong to the session
+  try {
+    await client.query(`select pg_advisory_lock(hashtextextended('millrace partitions', 0))`)
+    await client.query(`set lock_timeout = ${lockWaitMs}`)
+    const tables = await run<Table>(client, 'list_partitions', [])
+    // Yesterday's too: its jobs may still be running when the first partitions are made.
+    const made = await makeMissing(client, tables, { firstDay: Math.max(today - 1, firstKept), lastDay: today + aheadDays })
+    const dropped = await dropOld(client, tables, nameOfDay(firstKept))
+    await deleteRest(client, { firstKeptMs: firstKept * dayMs, keysToo: dropped.length > 0 })
+    return { made, dropped }
+  } finally {
+    await client.end() // frees the lock
+  }
+}
+
+interface Table {
+  name: string
+  attached: boolean
+}
+
+function nameOfDay(day: number): string {
+  return new Date(day * dayMs).toISOString().slice(0, 10).replaceAll('-', '')
+}
+
+async function makeMissing(client: pg.Client, tables: Table[], days: { firstDay: number; lastDay: number }): Promise<string[]> {
+  const attached = new Set(tables.filter((table) => table.attached).map((table) => table.name))
+  const made: string[] = []
+  for (const parent of parents) {
+    for (let day = days.firstDay; day <= days.lastDay; day++) {
+      const name = `${parent}_${nameOfDay(day)}`
+      if (attached.has(name)) continue
+      await patiently(name, () => makePartition(client, { parent, name, day }))
+      made.push(name)
+    }
+  }
+  return made
+}
+
+async function makePartition(client: pg.Client, options: { parent: Parent; name: string; day: number }): Promise<void> {
+  const { parent, name, day } = options
+  const rest = `${parent}_rest`
+  const from = firstIdAt(day * dayMs)
+  const to = firstIdAt((day + 1) * dayMs)
+  // A finished table is attached: that leaves the parent open to reading and writing, which `partition of` would not.
+  await inTransaction(client, [
+    `create table if not exists ${name} (like ${parent} including defaults including constraints including storage)`,
+    `lock table ${rest} in access exclusive mode`,
+    `with moved as (delete from ${rest} where id >= '${from}' and id < '${to}' returning *) insert into ${name} select * from moved`,
+    `alter table ${parent} attach partition ${name} for values from ('${from}') to ('${to}')`,
+  ])
+}
+
+async function dropOld(client: pg.Client, tables: Table[], firstKept: string): Promise<string[]> {
+  const old = tables.filter((table) => table.name.slice(-8) < firstKept)
+  for (const { name, attached } of old) {
+    // Detached first, because that is quick, and dropping a large table is not: the parent is locked for the former only.
+    if (attached) {
+      const parent = name.slice(0, -9)
+      await patiently(name, () => inTransaction(client, [`alter table ${parent} detach partition ${name}`]))
+    }
+    await patiently(name, () => inTransaction(client, [`drop table ${name}`]))
+  }
+  return old.map((table) => table.name)
+}
+
+async function deleteRest(client: pg.Client, options: { firstKeptMs: number; keysToo: boolean }): Promise<void> {
+  const { firstKeptMs } = options
+  const firstKeptId = firstIdAt(firstKeptMs)
+  await run(client, 'delete_old_done_rest', [firstKeptId, firstKeptMs])
+  await run(client, 'delete_old_log_rest', [firstKeptId])
+  await run(client, 'delete_old_progress', [firstKeptId, firstKeptMs])
+  // Keys are found by reading all of them, so only when a day has gone.
+  if (options.keysToo) await run(client, 'delete_old_job_keys', [firstKeptMs])
+}
+
+async function inTransaction(client: pg.Client, statements: string[]): Promise<void> {
+  await client.query('begin')
+  try {
+    for (const statement of statements) await client.query(statement)
+    await client.query('commit')
+  } catch (error) {
+    await client.query('rollback').catch(() => {}) // the connection may be what failed
+    throw error
+  }
+}
+
+async function patiently(table: string, work: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!lockBusy.includes((error as { code?: string }).code ?? '')) throw error
+      if (attempt === attemptsMax) {
+        throw new EngineError('E_DATABASE', `the table ${table} or its parent stayed locked; look for a long transaction`, {
+          at: table,
+          cause: error,
+        })
+      }
+      await pause(retryMs)
+    }
+  }
+}
