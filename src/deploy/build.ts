@@ -54,8 +54,9 @@ export function createBuilder({ home }: { home: string }): Builder {
       for (const [nth, i] of missing.entries()) {
         const outcome = outcomes[nth]!
         if (outcome instanceof EngineError) throw outcome
-        made[i] = madeOf(sources[i]!, outcome)
-        remembered.set(keys[i]!, made[i]!)
+        const fresh = madeOf(sources[i]!, outcome)
+        remembered.set(keys[i]!, fresh)
+        made[i] = fresh
       }
       return made as Made[]
     },

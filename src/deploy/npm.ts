@@ -161,7 +161,7 @@ function parseLock(text: string | null): Lock {
 }
 
 function stringsOf(value: unknown): Record<string, string> {
-  const entries = Object.entries((value ?? {}) as object).filter((e): e is [string, string] => typeof e[1] === 'string')
+  const entries = Object.entries(value ?? {}).filter((e): e is [string, string] => typeof e[1] === 'string')
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)))
 }
 

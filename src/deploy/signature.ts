@@ -102,7 +102,7 @@ function nameOf(target: BindingPattern, index: number): string {
 function literalOf(expression: Expression): Json | undefined {
   switch (expression.type) {
     case 'Literal':
-      return typeof expression.value === 'bigint' || expression.value instanceof RegExp ? undefined : (expression.value as Json)
+      return typeof expression.value === 'bigint' || expression.value instanceof RegExp ? undefined : expression.value
     case 'UnaryExpression': {
       const value = literalOf(expression.argument)
       return expression.operator === '-' && typeof value === 'number' ? -value : undefined

@@ -306,7 +306,7 @@ export function createRuns(parts: RunsParts): Runs {
         let args: JsonText
         let timeoutMs = limits.stepTimeoutMs
         try {
-          args = bind(run, loaded.steps[step.index]!.inputs)
+          args = isScript(loaded) ? scopeOf(run).flowInputText() : bind(run, loaded.steps[step.index]!.inputs)
           if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(scopeOf(run)), limits)
         } catch (error) {
           take(run, { k: 'err', n, s: step.id, at: Date.now(), ms: 0, e: expressionError(error) }, null)
@@ -362,10 +362,13 @@ export function createRuns(parts: RunsParts): Runs {
   function sleep(run: Run, effect: Effect & { e: 'sleep' }): void {
     const record: JobRecord = { k: 'wake', s: effect.step.id }
     if (effect.ms <= limits.parkAfterMs) {
-      run.timer = setTimeout(() => {
-        run.timer = null
-        take(run, record, null)
-      }, Math.max(0, effect.ms))
+      run.timer = setTimeout(
+        () => {
+          run.timer = null
+          take(run, record, null)
+        },
+        Math.max(0, effect.ms),
+      )
       return
     }
     run.parkUntilMs = Date.now() + effect.ms
@@ -456,6 +459,11 @@ export function createRuns(parts: RunsParts): Runs {
 
 function scopeOf(run: Run): JobScope {
   return (run.scope ??= new JobScope(run.loaded!.plan, run.state))
+}
+
+/** A script's main gets the job's arguments as they came: what is left out is left to main's own defaults. */
+function isScript({ plan }: LoadedPlan): boolean {
+  return plan.kind === 'script' || plan.kind === 'preview'
 }
 
 function bind(run: Run, inputs: LoadedStep['inputs']): JsonText {

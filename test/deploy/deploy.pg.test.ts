@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
+import type { EngineError } from '../../src/core/errors.ts'
 import { defaultLimits } from '../../src/core/limits.ts'
 import { createDeployer } from '../../src/deploy/deploy.ts'
 import { loadArtifact } from '../../src/store/artifacts.ts'
@@ -89,7 +90,8 @@ describe('flows', () => {
     })
     const created = await Promise.allSettled([1, 2, 3, 4].map((n) => deployer.deployFlow({ ...request(n), mustExist: false })))
     expect(created.filter((r) => r.status === 'fulfilled')).toHaveLength(1)
-    for (const result of created) if (result.status === 'rejected') expect(result.reason).toMatchObject({ code: 'E_CONFLICT' })
+    const reasons = created.flatMap((r) => (r.status === 'rejected' ? [(r.reason as EngineError).code] : []))
+    expect(new Set(reasons)).toEqual(new Set(['E_CONFLICT']))
 
     const updated = await Promise.all([5, 6, 7, 8].map((n) => deployer.deployFlow({ ...request(n), mustExist: true })))
     const highest = updated.map((u) => BigInt(u.versionId)).reduce((a, b) => (a > b ? a : b))
