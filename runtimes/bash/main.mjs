@@ -152,7 +152,7 @@ function finish(call, code, signal) {
   }
   if (code !== 0) {
     const ending = signal ? `was ended by ${signal}` : `exited with code ${code}`
-    const last = call.errorLines.length > 0 ? `: ${call.errorLines.join('\n')}` : ''
+    const last = call.errorLines.length > 0 ? `: ${call.errorLines.join('\n').replaceAll(settings.code, settings.source)}` : ''
     fail(call, { name: 'ExecutionError', message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
     return
   }

@@ -155,7 +155,7 @@ export function createLoop({ settings, send, begin, stop }) {
     if (!(error instanceof Error) && !(error && typeof error === 'object' && typeof error.message === 'string')) {
       return { name: 'Error', message: `thrown: ${typeof error === 'string' ? error : preview(error)}` }
     }
-    const described = { name: String(error.name ?? 'Error'), message: String(error.message) }
+    const described = { name: String(error.name ?? 'Error'), message: ownNames(String(error.message)) }
     try {
       if (typeof error.stack === 'string') described.stack = ownFrames(error.stack)
     } catch {
@@ -169,16 +169,25 @@ export function createLoop({ settings, send, begin, stop }) {
     return described
   }
 
-  /** The stack as the user's code knows it: no frames of this loop, no folder of the artifact. */
+  /** The stack as the user's code knows it: no frames of this loop. */
   function ownFrames(stack) {
-    return stack
-      .split('\n')
-      .filter((line) => !/^\s+at /.test(line) || !(line.includes(ownFolder) || line.includes('node:')))
-      .join('\n')
+    const foreign = (line) => /^\s+at /.test(line) && (line.includes(ownFolder) || line.includes('node:'))
+    return ownNames(
+      stack
+        .split('\n')
+        .filter((line) => !foreign(line))
+        .join('\n'),
+    )
+  }
+
+  /** The artifact's place on this machine means nothing to the user. */
+  function ownNames(text) {
+    const folder = dirname(settings.code)
+    return text
       .replaceAll(pathToFileURL(settings.code).href, settings.source)
       .replaceAll(settings.code, settings.source)
-      .replaceAll(`${pathToFileURL(dirname(settings.code)).href}/`, '')
-      .replaceAll(`${dirname(settings.code)}/`, '')
+      .replaceAll(`${pathToFileURL(folder).href}/`, '')
+      .replaceAll(`${folder}/`, '')
   }
 
   // ---- what user code sees of the process
@@ -193,7 +202,7 @@ export function createLoop({ settings, send, begin, stop }) {
     if (text.includes('WM_STREAM: ')) text = takeStream(call, text)
     if (text === '' || call.logBytes > logBytesMax) return
     call.logBytes += text.length
-    if (call.logBytes > logBytesMax) text = text.slice(0, logBytesMax) // the engine cuts to the byte and says so
+    if (call.logBytes > logBytesMax) text = text.slice(0, logBytesMax + 1) // the engine cuts to the byte and says so
     const last = out.at(-1)
     if (last !== undefined && last[0] === 'log' && last[1] === call.id) last[2] += text
     else push(['log', call.id, text], performance.now())
