@@ -70,7 +70,7 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
   const versions = {} as Record<BenchFlow, Version>
   for (const [name, modules] of Object.entries(benchFlows)) {
     const path = `bench/${name}`
-    await client.deployFlow(path, { summary: name, value: { modules: modules as never }, dedicated_worker: true })
+    await client.deploy(path, { summary: name, value: { modules: modules as never }, dedicated_worker: true })
     const { rows } = await db.pool.query('select version_id, tag from flow join flow_version v on v.id = flow.version_id where flow.path = $1', [path])
     const row = rows[0] as { version_id: string; tag: string }
     versions[name as BenchFlow] = { id: row.version_id, tag: row.tag }
