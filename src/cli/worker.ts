@@ -3,7 +3,7 @@ import { hostname } from 'node:os'
 import type { Logger } from 'pino'
 import { createSandbox } from '../core/expr/sandbox.ts'
 import { EngineError } from '../core/errors.ts'
-import { languages } from '../core/flow/definition.ts'
+import { defaultTags } from '../deploy/paths.ts'
 import type { RunnerEvent } from '../runner/group.ts'
 import { createRunnerPool } from '../runner/pool.ts'
 import { loadArtifact } from '../store/artifacts.ts'
@@ -31,7 +31,7 @@ export async function worker(options: WorkerOptions): Promise<void> {
   const limits = readLimits()
   const concurrency =
     options.concurrency === undefined ? undefined : wholeNumber(options.concurrency, '--concurrency', { min: 1, max: 1_000_000 })
-  const tags = bindings.length > 0 || options.tags.length > 0 ? options.tags : ['flow', ...Object.keys(languages)]
+  const tags = bindings.length > 0 || options.tags.length > 0 ? options.tags : [...defaultTags]
   if (bindings.length > 0 && options.tags.length > 0) {
     throw new EngineError('E_INVALID', 'a worker is dedicated or shared: give --dedicated or --tags, not both', { at: '--tags' })
   }

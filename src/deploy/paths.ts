@@ -15,7 +15,13 @@ export function assertPath(path: string, at = '$.path'): void {
 /** Tags a shared worker takes unless it is told others: flows, and scripts by their language. */
 export const defaultTags: readonly string[] = ['flow', ...Object.keys(languages)]
 
-/** The tag of a flow or script with a worker of its own. */
+/**
+ * The tag of a flow or script with a worker of its own.
+ * @throws EngineError E_INVALID for a script below `flow/`: its tag would be that of a flow.
+ */
 export function dedicatedTag(kind: 'flow' | 'script', workspaceId: string, path: string): string {
-  return kind === 'flow' ? `${workspaceId}:flow/${path}` : `${workspaceId}:${path}`
+  if (kind === 'flow') return `${workspaceId}:flow/${path}`
+  if (!path.startsWith('flow/')) return `${workspaceId}:${path}`
+  const text = `"${path}": a script below "flow/" cannot have a worker of its own; choose another path, or leave out dedicated_worker`
+  throw new EngineError('E_INVALID', text, { at: '$.dedicated_worker' })
 }

@@ -76,7 +76,7 @@ export interface DedicatedBinding {
   versionId: string
 }
 
-/** Everything deployed that wants a worker of its own. */
+/** Everything that needs a worker of its own: deployed as dedicated, or with jobs left from when it was. */
 export function dedicatedBindings(on: Queryable): Promise<DedicatedBinding[]> {
   return run<DedicatedBinding>(on, 'dedicated_bindings', [])
 }
@@ -132,7 +132,7 @@ export async function lockPath(
   await run(on, 'lock_path', [`${what.kind} ${what.workspaceId} ${what.path}`])
 }
 
-/** Tells workers, once the transaction of `on` commits, that a path has a new version. */
+/** Tells workers and servers, once the transaction of `on` commits, that a path has a new version. */
 export async function announceDeploy(
   on: Queryable,
   what: { workspaceId: string; path: string; versionId: string },

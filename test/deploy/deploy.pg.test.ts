@@ -114,13 +114,13 @@ describe('flows', () => {
       const { versionId } = await deployer.deployFlow({ workspaceId, path: 'f/heard', by, document: document([step('a')]) })
       await archiveFlow(db.pool, workspaceId, 'f/heard')
       await both
-      expect(heard).toEqual([`deploy main f/heard ${versionId}`, 'archive main f/heard'])
+      expect(heard).toEqual([`deploy main f/heard ${versionId}`, `deploy main f/heard ${versionId}`])
     } finally {
       await listener.end()
     }
   })
 
-  test('the tag is that of its own worker, or the one it names, or flow', async () => {
+  test('the tag is that of its own worker, which stays while jobs wait under it, or the one it names, or flow', async () => {
     const tagOf = async (path: string, more: object): Promise<string> => {
       const { versionId } = await deployer.deployFlow({ workspaceId, path, by, document: document([step('a')], more) })
       return (await loadVersion(db.pool, versionId)).tag
@@ -129,6 +129,15 @@ describe('flows', () => {
     expect(await tagOf('f/named', { tag: 'gpu' })).toBe('gpu')
     expect(await tagOf('f/own', { tag: 'gpu', dedicated_worker: true })).toBe('main:flow/f/own')
     expect(await dedicatedBindings(db.pool)).toMatchObject([{ workspaceId, path: 'f/own', kind: 'flow' }])
+
+    const id = '01900000-0000-7000-8000-000000000000'
+    const columns = 'id, workspace_id, version_id, tag, args, created_by'
+    await db.pool.query(`insert into job (${columns}) values ($1, 'main', 1, 'main:flow/f/own', '{}', 'ann')`, [id])
+    expect(await tagOf('f/own', {})).toBe('flow')
+    expect(await dedicatedBindings(db.pool)).toMatchObject([{ path: 'f/own' }])
+    await db.pool.query('delete from job')
+    expect(await dedicatedBindings(db.pool)).toEqual([])
+
     await expect(tagOf('f/bad', { tag: 'main:flow/f/own' })).rejects.toMatchObject({ code: 'E_INVALID' })
   })
 })
@@ -235,7 +244,7 @@ describe('scripts', () => {
     })
   })
 
-  const wrong: [what: string, document: unknown, at: string][] = [
+  const wrong: [what: string, document: unknown, at: string, path?: string][] = [
     ['no object', [], '$'],
     ['no content', { language: 'bun' }, '$.content'],
     ['an unknown language', { content, language: 'cobol' }, '$.language'],
@@ -245,11 +254,17 @@ describe('scripts', () => {
     ['a lock of numbers', { content, language: 'bun', lock: [1] }, '$.lock'],
     ['a kind that is none', { content, language: 'bun', kind: 'poem' }, '$.kind'],
     ['a time-out of half a second', { content, language: 'bun', timeout: 0.5 }, '$.timeout'],
+    [
+      'a worker of its own under a flow tag',
+      { content, language: 'bun', dedicated_worker: true },
+      '$.dedicated_worker',
+      'flow/x',
+    ],
     ['a schema that is a list', { content, language: 'bun', schema: [] }, '$.schema'],
     ['code without main', { content: 'x = 1', language: 'python3' }, '$.content f/wrong/script.py'],
   ]
-  test.each(wrong)('%s is refused with its place', async (_what, document, at) => {
-    await expect(deployer.deployScript({ workspaceId, path: 'f/wrong', document, by })).rejects.toMatchObject({
+  test.each(wrong)('%s is refused with its place', async (_what, document, at, path = 'f/wrong') => {
+    await expect(deployer.deployScript({ workspaceId, path, document, by })).rejects.toMatchObject({
       status: 400,
       details: { at },
     })

@@ -1,6 +1,7 @@
--- delete_flow: $1 workspace, $2 path. Its versions stay: jobs name them. No row: there was none.
+-- delete_flow: $1 workspace, $2 path. Its versions stay: jobs name them. Whoever keeps what is deployed looks again.
+-- No row: there was none.
 with gone as (
   delete from flow where workspace_id = $1 and path = $2
-  returning workspace_id, path
+  returning workspace_id, path, version_id
 )
-select pg_notify('millrace_control', 'archive ' || workspace_id || ' ' || path) from gone;
+select pg_notify('millrace_control', 'deploy ' || workspace_id || ' ' || path || ' ' || version_id) from gone;
