@@ -8,6 +8,7 @@ import { openSync, closeSync, readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 const children = new Set()
+let closing = false
 
 export function has(command) {
   try {
@@ -25,6 +26,7 @@ const canTieToParent = process.platform === 'linux' && has('setpriv')
  * `asNobody` runs it without root's rights over the files that root owns, which Postgres insists on.
  */
 export function launch(command, args, { log, cwd, env, ipc = false, group = false, asNobody = false, stopSignal = 'SIGTERM' }) {
+  if (closing) throw new Error('the run is being stopped')
   const tie = canTieToParent ? ['setpriv', '--pdeathsig', stopSignal.slice(3)] : []
   const drop = asNobody && process.getuid() === 0 ? ['unshare', '-U', '--map-user=65534', '--map-group=65534'] : []
   const [file, ...rest] = [...drop, ...tie, command, ...args]
@@ -72,7 +74,9 @@ export async function stop(started, graceMs = 8_000) {
   await started.exited
 }
 
-export async function stopAll() {
+/** Stops what runs; `forGood` also keeps anything new from starting, for the way out. */
+export async function stopAll({ forGood = false } = {}) {
+  closing ||= forGood
   await Promise.all([...children].map((started) => stop(started, 3_000)))
 }
 

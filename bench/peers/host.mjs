@@ -48,18 +48,10 @@ const methods = {
     await half.enqueue({ from, flows })
   },
 
-  // Client, for an engine that takes no backlog: submits the flows with a bounded number under way and waits for the results.
-  async run({ from, flows }) {
-    const startedAt = performance.now()
-    await half.run({ from, flows })
-    return performance.now() - startedAt
-  },
-
-  // Client: one-step jobs one after the other on an idle engine. The pause differs from job to job, so that no poll falls into step.
+  // Client: one-step jobs one after the other on an otherwise idle engine.
   async latency({ from, jobs }) {
     const samplesMs = []
     for (let number = from; number < from + jobs; number++) {
-      await sleep(2 + Math.random() * 14)
       const startedAt = performance.now()
       const result = await half.roundTrip(number)
       samplesMs.push(performance.now() - startedAt)

@@ -1,19 +1,12 @@
 // From samples to what people read: median, min and max, the table on screen and the Markdown page.
 import { machineSentence } from './machine.mjs'
 
-/** A figure as { median, min, max }, or null where there is none. */
-export function spread(value) {
-  if (value === null || value === undefined) return null
-  if (typeof value === 'number') return { median: value, min: value, max: value }
-  if (Array.isArray(value)) {
-    if (value.length === 0) return null
-    const sorted = [...value].sort((a, b) => a - b)
-    const middle = sorted.length >> 1
-    const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
-    return { median, min: sorted[0], max: sorted.at(-1) }
-  }
-  if (typeof value.median !== 'number') return null
-  return { median: value.median, min: value.min ?? value.median, max: value.max ?? value.median }
+/** The median of numbers with their minimum and maximum. */
+export function spread(numbers) {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  const median = sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+  return { median, min: sorted[0], max: sorted.at(-1) }
 }
 
 export function percentile(samples, share) {
@@ -53,12 +46,17 @@ function figure(spreadOut, digits, { range = true } = {}) {
 export function screenTable(engines) {
   const rows = [columns, ...tableRows(engines)].map((row) => row.with(-1, row.at(-1).slice(0, 90)))
   const widths = columns.map((_, index) => Math.max(...rows.map((row) => row[index].length)))
-  const line = (row) => row.map((cell, index) => (index === 0 || index === 6 ? cell.padEnd(widths[index]) : cell.padStart(widths[index]))).join('  ')
-  return [line(rows[0]), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.slice(1).map(line)].map((text) => text.trimEnd()).join('\n')
+  const line = (row) =>
+    row.map((cell, index) => (index === 0 || index === 6 ? cell.padEnd(widths[index]) : cell.padStart(widths[index]))).join('  ')
+  return [line(rows[0]), widths.map((width) => '-'.repeat(width)).join('  '), ...rows.slice(1).map(line)]
+    .map((text) => text.trimEnd())
+    .join('\n')
 }
 
 export function markdownPage({ date, machine, versions, servers, repeat, engines }) {
-  const rows = tableRows(engines).map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`)
+  const rows = tableRows(engines).map(
+    (row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|').replaceAll('\n', ' ')).join(' | ')} |`,
+  )
   return `# Millrace next to other engines
 
 Measured ${date} by \`npm run bench:peers\`: one run, one machine, one engine at a time; client, worker and database share the machine.
@@ -69,9 +67,10 @@ Every figure is the median of ${repeat} repetitions on a fresh database, with mi
 ${rows.join('\n')}
 
 - **The work**: flows of 3 steps; each step is a small pure function over about 100 bytes of JSON, its input the output of the step before. Each step's
-  result is durable where the engine keeps results. A backlog, enqueued beforehand, is drained by one worker process (Restate takes none: calls go in
-  with 256 under way). Before the clock starts, each worker has drained ${warmFlows(engines)} flows to be warm.
-- **The clock** runs from the first step until the engine's own store holds every flow as finished.
+  result is durable where the engine keeps results. A backlog, enqueued beforehand, is drained by one worker process, which has drained a fifth as many
+  flows just before, to be warm.
+- **The clock** runs from the first step until the engine's own store holds every flow as finished; for Millrace, from the first claim to the last
+  completion by its database's account.
 - **Result p50 and p99**: from the submission of a one-step job on an idle engine until its result is in the caller's hands, by the
   engine's own way of waiting, one job after the other.
 - **Worker MiB**: peak memory of the worker process, without the database.
@@ -92,8 +91,4 @@ In the queues (graphile-worker, pg-boss, BullMQ) "add the next step" and "finish
 between the two runs a step twice. Millrace, DBOS and Restate record each step under its flow. graphile-worker deletes a job's row when the job is done,
 and so keeps no result.
 `
-}
-
-function warmFlows(engines) {
-  return engines.find((engine) => engine.warmFlows)?.warmFlows ?? 0
 }

@@ -2,7 +2,7 @@
 //   B1. One engine at a time; each has a time limit, and one that fails or hangs is reported with its reason, the others go on.
 //   B2. Every process started here has ended when this one does, also by Ctrl-C.
 //   B3. Prints a table; writes bench/results/peers.json and peers.md when all engines were asked for, and --json FILE always.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,10 +28,10 @@ const usage = `node bench/peers/run.mjs [options]
   --json FILE      write the numbers to FILE as well
   --limit-s N      seconds an engine may take for all its repetitions (100; Millrace twice that)`
 
-const warmFlowsMost = 500
-
 const options = readOptions()
-const workDir = join(projectDir, '.millrace', `peers-${process.pid}`)
+const stateDir = join(projectDir, '.millrace')
+const workDir = join(stateDir, `peers-${process.pid}`)
+clearLeftovers()
 mkdirSync(workDir, { recursive: true })
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => void leave(130))
 
@@ -94,7 +94,13 @@ async function measureEngine({ name, node, servers }) {
     console.log(`\n${engine.name} ${engine.version ?? ''}`)
     if (measure) {
       const log = join(workDir, 'millrace.log')
-      const found = measure({ projectDir, dir: workDir, log, repeat: options.repeat, onStart: () => console.log('  runs "npm run bench"') })
+      const found = measure({
+        projectDir,
+        dir: workDir,
+        log,
+        repeat: options.repeat,
+        onStart: () => console.log('  runs "npm run bench"'),
+      })
       Object.assign(engine, await Promise.race([found, outOfTime]))
     } else {
       await Promise.race([repeatPeer({ name, peer, engine, node, servers, stopped: timeout.signal }), outOfTime])
@@ -110,63 +116,65 @@ async function measureEngine({ name, node, servers }) {
 }
 
 async function repeatPeer({ name, peer, engine, node, servers, stopped }) {
-  engine.warmFlows = Math.min(warmFlowsMost, engine.flows)
+  const warmFlows = Math.ceil(engine.flows / 5)
   for (let turn = 1; turn <= options.repeat && !stopped.aborted; turn++) {
-    const repetition = await measureOnce({ name, peer, flows: engine.flows, warmFlows: engine.warmFlows, turn, node, servers })
+    const repetition = await measureOnce({ name, peer, flows: engine.flows, warmFlows, turn, node, servers, stopped })
     if (stopped.aborted) return
     engine.repetitions.push(repetition)
     const latency = repetition.latencyMs ? `, result p50 ${repetition.latencyMs.p50.toFixed(1)} ms` : ''
     const { flowsPerSecond, stepsPerSecond } = repetition
-    console.log(`  ${turn}/${options.repeat}  ${Math.round(flowsPerSecond)} flows/s, ${Math.round(stepsPerSecond)} steps/s${latency}`)
+    console.log(
+      `  ${turn}/${options.repeat}  ${Math.round(flowsPerSecond)} flows/s, ${Math.round(stepsPerSecond)} steps/s${latency}`,
+    )
   }
 }
 
-async function measureOnce({ name, peer, flows, warmFlows, turn, node, servers }) {
+async function measureOnce({ name, peer, flows, warmFlows, turn, node, servers, stopped }) {
   const log = join(workDir, `${name}-${turn}.log`)
   const dir = join(workDir, `${name}-${turn}`)
-  const server = await startServer({ kind: peer.server, dir, log })
-  servers.add(server.description)
-  const client = await startHost({ name, role: 'client', node, log })
-  const worker = await startHost({ name, role: 'worker', node, log })
+  const started = []
+  const keep = (one) => {
+    started.unshift(one)
+    stopped.throwIfAborted()
+    return one
+  }
   try {
-    // The schema may be made by either half; one after the other, so that they do not race.
+    const server = keep(await startServer({ kind: peer.server, dir, log }))
+    servers.add(server.description)
+    const worker = keep(await startHost({ name, role: 'worker', node, log }))
+    const client = keep(await startHost({ name, role: 'client', node, log }))
+    // Both halves may set up the schema: one after the other, so that they do not race.
     await worker.call('open', server.env)
     await client.call('open', server.env)
 
-    const drain = peer.live ? drainLive : drainBacklog
-    await drain({ client, worker, from: 0, flows: warmFlows, stored: warmFlows })
-    const ms = await drain({ client, worker, from: warmFlows, flows, stored: warmFlows + flows })
+    await drain({ server, client, worker, from: 0, flows: warmFlows })
+    const ms = await drain({ server, client, worker, from: warmFlows, flows })
     const flowsPerSecond = (flows * 1000) / ms
+    const latencyMs = peer.keepsResults && options.jobs > 0 ? await idleLatency({ client, worker }) : null
 
-    let latencyMs = null
-    if (peer.keepsResults && options.jobs > 0) {
-      await worker.call('start', 'latency')
-      await client.call('latency', { from: 1_000_000, jobs: Math.min(20, options.jobs) })
-      const samplesMs = await client.call('latency', { from: 2_000_000, jobs: options.jobs })
-      latencyMs = { p50: percentile(samplesMs, 0.5), p99: percentile(samplesMs, 0.99) }
-      await worker.call('stop')
-    }
     const { rssMiB } = await worker.call('close')
     await client.call('close')
     return { flowsPerSecond, stepsPerSecond: flowsPerSecond * stepsPerFlow, latencyMs, workerRssMiB: rssMiB }
   } finally {
-    await Promise.all([client.stop(), worker.stop()])
-    await server.stop()
+    for (const one of started) await one.stop()
     rmSync(dir, { recursive: true, force: true })
   }
 }
 
-async function drainBacklog({ client, worker, from, flows, stored }) {
-  await client.call('enqueue', { from, flows })
-  await worker.call('start', 'drain')
-  const ms = await worker.call('drained', { flows, stored })
+async function idleLatency({ client, worker }) {
+  await worker.call('start', 'latency')
+  await client.call('latency', { from: 1_000_000, jobs: Math.min(20, options.jobs) })
+  const samplesMs = await client.call('latency', { from: 2_000_000, jobs: options.jobs })
   await worker.call('stop')
-  return ms
+  return { p50: percentile(samplesMs, 0.5), p99: percentile(samplesMs, 0.99) }
 }
 
-async function drainLive({ client, worker, from, flows }) {
+/** Enqueues flows, then lets the worker begin; the milliseconds it took until the store held all of them as finished. */
+async function drain({ server, client, worker, from, flows }) {
+  await client.call('enqueue', { from, flows })
+  await server.settle?.()
   await worker.call('start', 'drain')
-  const ms = await client.call('run', { from, flows })
+  const ms = await worker.call('drained', { flows, stored: from + flows })
   await worker.call('stop')
   return ms
 }
@@ -310,8 +318,17 @@ function readOptions() {
   }
 }
 
+// Folders of runs that were killed.
+function clearLeftovers() {
+  if (!existsSync(stateDir)) return
+  for (const entry of readdirSync(stateDir)) {
+    const pid = /^peers-(\d+)$/.exec(entry)?.[1]
+    if (pid && !existsSync(`/proc/${pid}`)) rmSync(join(stateDir, entry), { recursive: true, force: true })
+  }
+}
+
 async function leave(code) {
-  await stopAll()
+  await stopAll({ forGood: true })
   rmSync(workDir, { recursive: true, force: true })
   process.exit(code)
 }

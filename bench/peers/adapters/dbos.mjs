@@ -8,7 +8,7 @@ export const peer = {
   flows: 3_000,
   keepsResults: true,
   configuration:
-    'a queue with workerConcurrency 200, polled every 10 ms (5 ms for latency), pool of 20; DBOS.runStep per step; enqueued by DBOSClient from another process, result by getResult polled every 5 ms',
+    'a queue with workerConcurrency 200, polled every 10 ms (5 ms for latency), pool of 20; DBOS.runStep per step; enqueued by DBOSClient from another process, result by getResult polled every 2 ms',
 }
 
 const queueName = 'flows'
@@ -27,7 +27,7 @@ export async function openClient({ url }) {
     enqueue: ({ from, flows }) => inParallel(range(from, flows), 32, (flow) => enqueue(flowInput(flow))),
     async roundTrip(number) {
       const handle = await enqueue(oneStepInput(number))
-      return await handle.getResult({ pollingIntervalMs: 5 })
+      return await handle.getResult({ pollingIntervalMs: 2 })
     },
     close: () => client?.destroy(),
   }

@@ -1,9 +1,9 @@
 // Millrace itself, for the same table: its own benchmark harness runs the same three steps and writes what it measured to a file.
-//   M1. Nothing is assumed of that file beyond a list of cases by name: a number may stand alone, as a list, or with median, min and max.
+//   M1. The file is a list of cases by name, each figure a median with its minimum and maximum beside it in `min` and `max`. A case or
+//       a figure that is missing is reported as missing.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { launch, logEnd } from '../children.mjs'
-import { spread } from '../report.mjs'
 import { stepsPerFlow } from '../work.mjs'
 
 export const peer = {
@@ -11,7 +11,7 @@ export const peer = {
   flows: null,
   keepsResults: true,
   configuration:
-    'its own bench: a dedicated worker with one warm TypeScript runner per step, embedded Postgres; latency is that of its HTTP call that runs a flow and waits for the result',
+    'npm run bench: a dedicated worker with warm TypeScript runners, embedded Postgres; result by the HTTP call that runs a flow and waits',
 }
 
 const drainCase = 'drain-3-typescript'
@@ -29,13 +29,11 @@ export async function measure({ projectDir, dir, log, repeat, onStart }) {
   const drain = found.get(drainCase)
   if (!drain) throw new Error(`"npm run bench" ended with ${how} and no numbers for ${drainCase}: ${logEnd(log)}`)
   const latency = found.get(latencyCase)
-  const stepsPerSecond = spread(drain.stepsPerSecond)
   return {
-    stepsPerSecond,
-    // In that case every job is a flow; an older file may lack the figure, and it follows from the steps.
-    flowsPerSecond: spread(drain.jobsPerSecond) ?? scaled(stepsPerSecond, 1 / stepsPerFlow),
-    latencyMs: latency ? { p50: spread(latency.p50Ms), p99: spread(latency.p99Ms) } : null,
-    workerRssMiB: spread(drain.rssMiB),
+    flowsPerSecond: figure(drain, 'stepsPerSecond', 1 / stepsPerFlow),
+    stepsPerSecond: figure(drain, 'stepsPerSecond'),
+    latencyMs: latency ? { p50: figure(latency, 'p50Ms'), p99: figure(latency, 'p99Ms') } : null,
+    workerRssMiB: figure(drain, 'rssMiB'),
   }
 }
 
@@ -46,10 +44,11 @@ function readCases(file) {
   } catch {
     return new Map()
   }
-  const cases = Array.isArray(list) ? list : (list.cases ?? list.results ?? [])
-  return new Map(cases.map((one) => [one.name, one]))
+  return new Map(list.map((one) => [one.name, one]))
 }
 
-function scaled(figure, factor) {
-  return figure && { median: figure.median * factor, min: figure.min * factor, max: figure.max * factor }
+function figure(found, name, factor = 1) {
+  if (typeof found[name] !== 'number') return null
+  const median = found[name] * factor
+  return { median, min: (found.min?.[name] ?? found[name]) * factor, max: (found.max?.[name] ?? found[name]) * factor }
 }

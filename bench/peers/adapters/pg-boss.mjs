@@ -10,7 +10,7 @@ export const peer = {
   flows: 10_000,
   keepsResults: true,
   configuration:
-    'batchSize 1000 (100 for latency), localConcurrency 2, burstWhenBatchFull, perJobResults, LISTEN/NOTIFY; next steps by one insert() per batch; result polled by findJobs every 5 ms',
+    'batchSize 1000 (100 for latency), localConcurrency 2, burstWhenBatchFull, perJobResults, LISTEN/NOTIFY; next steps by one insert() per batch; result by findJobs polled every 2 ms',
 }
 
 const queue = 'steps'
@@ -20,7 +20,10 @@ export async function openClient({ url }) {
   return {
     async enqueue({ from, flows }) {
       for (const part of chunks(range(from, flows), 1000)) {
-        await boss.insert(queue, part.map((flow) => ({ data: { flow, value: flowInput(flow) } })))
+        await boss.insert(
+          queue,
+          part.map((flow) => ({ data: { flow, value: flowInput(flow) } })),
+        )
       }
     },
     async roundTrip(number) {
@@ -28,7 +31,7 @@ export async function openClient({ url }) {
       for (;;) {
         const [job] = await boss.findJobs(queue, { id })
         if (job.state === 'completed') return job.output
-        await sleep(5)
+        await sleep(2)
       }
     },
     close: () => boss.stop({ graceful: false }),

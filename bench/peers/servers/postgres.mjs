@@ -51,6 +51,8 @@ export async function startPostgres({ dir, log }) {
   return {
     description: `PostgreSQL ${version}, fsync, synchronous_commit and full_page_writes on, shared_buffers 512 MB, max_wal_size 4 GB, TCP loopback`,
     env: { url },
+    // Before the clock starts: nothing left to write from what came before.
+    settle: () => query('checkpoint'),
     stop: () => stop(server),
   }
 }
