@@ -31,16 +31,20 @@ const processesMax = 4
 export function createBuilder({ home }: { home: string }): Builder {
   const npm = createNpmCache({ home })
   const remembered = createMemory(rememberedBytesMax)
+  const atOnce = createGate(processesMax)
 
   async function buildNew(sources: Source[]): Promise<(BuiltCode | EngineError)[]> {
     const outcomes = new Map<Source, BuiltCode | EngineError>()
     const python = sources.filter((source) => languages[source.language] === 'python')
     const bash = sources.filter((source) => languages[source.language] === 'bash')
     const node = sources.filter((source) => languages[source.language].startsWith('node'))
+    const one = async (source: Source, build: () => Promise<BuiltCode>): Promise<void> => {
+      outcomes.set(source, await outcomeOf(atOnce(build)))
+    }
     await Promise.all([
-      buildPython(python).then((built) => built.forEach((outcome, i) => outcomes.set(python[i]!, outcome))),
-      eachBounded(bash, processesMax, async (source) => void outcomes.set(source, await outcomeOf(buildBash(source)))),
-      eachBounded(node, processesMax, async (source) => void outcomes.set(source, await outcomeOf(buildTypescript(source, npm)))),
+      ...node.map((source) => one(source, () => buildTypescript(source, npm))),
+      ...bash.map((source) => one(source, () => buildBash(source))),
+      atOnce(() => buildPython(python)).then((built) => built.forEach((outcome, i) => outcomes.set(python[i]!, outcome))),
     ])
     return sources.map((source) => outcomes.get(source)!)
   }
@@ -81,12 +85,21 @@ function outcomeOf(building: Promise<BuiltCode>): Promise<BuiltCode | EngineErro
   })
 }
 
-async function eachBounded<T>(items: T[], atOnce: number, work: (item: T) => Promise<void>): Promise<void> {
-  let next = 0
-  const lane = async (): Promise<void> => {
-    while (next < items.length) await work(items[next++]!)
+/** Runs so many at once, whoever asks; the others wait in line. */
+function createGate(max: number): <T>(work: () => Promise<T>) => Promise<T> {
+  let busy = 0
+  const waiting: (() => void)[] = []
+  return async (work) => {
+    if (busy === max) await new Promise<void>((go) => waiting.push(go))
+    else busy += 1
+    try {
+      return await work()
+    } finally {
+      const next = waiting.shift()
+      if (next) next()
+      else busy -= 1
+    }
   }
-  await Promise.all(Array.from({ length: Math.min(atOnce, items.length) }, lane))
 }
 
 /** A Map that forgets what was used least recently once its artifacts outgrow the bound. */

@@ -33,13 +33,7 @@ export function createNpmCache({ home }: { home: string }): NpmCache {
   const underWay = new Map<string, Promise<Installed>>()
   return {
     install(packages, source) {
-      const lock = parseLock(source.lock)
-      const wanted: Wanted = {}
-      for (const name of [...packages.keys()].sort()) {
-        const range = packages.get(name)!
-        wanted[name] = range === '*' ? (lock.pins.get(name) ?? range) : range
-      }
-      const pinned = lock.file !== null && equal(lock.file.root, wanted) ? lock.file.text : null
+      const { wanted, pinned } = wantedOf(packages, parseLock(source.lock))
       const key = keyOf(wanted, pinned)
       let installing = underWay.get(key)
       if (!installing) {
@@ -59,6 +53,21 @@ export function createNpmCache({ home }: { home: string }): NpmCache {
     if (!(await exists(folder))) await install(folder, wanted, pinned, source)
     return { folder, lock: await lockOf(folder) }
   }
+}
+
+/**
+ * What to install. A lock for exactly these imports pins everything; one for other imports still says the versions of
+ * packages that the source imports without one.
+ */
+function wantedOf(packages: Packages, lock: Lock): { wanted: Wanted; pinned: string | null } {
+  const names = [...packages.keys()].sort()
+  const pinnedBy = (pins: Packages): Wanted =>
+    Object.fromEntries(names.map((name) => [name, packages.get(name) === '*' ? (pins.get(name) ?? '*') : packages.get(name)!]))
+  if (lock.file) {
+    const wanted = pinnedBy(rangesOf(lock.file.root))
+    if (JSON.stringify(wanted) === JSON.stringify(lock.file.root)) return { wanted, pinned: lock.file.text }
+  }
+  return { wanted: pinnedBy(lock.pins), pinned: null }
 }
 
 function keyOf(wanted: Wanted, pinned: string | null): string {
@@ -135,10 +144,12 @@ function npmError(stderr: string, wanted: [string, string][], source: Source, ki
 
 interface Lock {
   /** npm's lock file, and what its root asks for. */
-  file: { text: string; root: Record<string, string> } | null
+  file: { text: string; root: Wanted } | null
   /** Versions for packages that the source imports without one. */
   pins: Packages
 }
+
+type Document = { packages?: Record<string, { dependencies?: unknown; version?: unknown }>; dependencies?: unknown }
 
 /** Reads a lock: npm's lock file, a package.json (alone, or before a Bun lock), or `name@version` lines. Else it says nothing. */
 function parseLock(text: string | null): Lock {
@@ -149,15 +160,17 @@ function parseLock(text: string | null): Lock {
     return { file: null, pins: new Map([...lines].map((m) => [m[1]!, m[2]!])) }
   }
   try {
-    const document = JSON.parse(text.split(/^\/\/bun\.lock/m)[0]!) as {
-      packages?: Record<string, { dependencies?: unknown }>
-      dependencies?: unknown
-    }
-    if (document.packages) return { file: { text, root: stringsOf(document.packages['']?.dependencies) }, pins: new Map() }
-    return { file: null, pins: new Map(Object.entries(stringsOf(document.dependencies)).filter(([, range]) => isRange(range))) }
+    const { packages, dependencies } = JSON.parse(text.split(/^\/\/bun\.lock/m)[0]!) as Document
+    if (!packages) return { file: null, pins: rangesOf(dependencies) }
+    const versions = Object.entries(packages).map(([folder, { version }]) => [folder.replace(/^node_modules\//, ''), version])
+    return { file: { text, root: stringsOf(packages['']?.dependencies) }, pins: rangesOf(Object.fromEntries(versions)) }
   } catch {
     return none
   }
+}
+
+function rangesOf(value: unknown): Packages {
+  return new Map(Object.entries(stringsOf(value)).filter(([, range]) => isRange(range)))
 }
 
 function stringsOf(value: unknown): Record<string, string> {
@@ -168,10 +181,6 @@ function stringsOf(value: unknown): Record<string, string> {
 /** A version, range or tag of the registry; not an address, a path or an alias. */
 export function isRange(text: string): boolean {
   return /^[\w.^~<>=|*+ -]+$/.test(text) && text.length <= 100
-}
-
-function equal(a: Record<string, string>, b: Record<string, string>): boolean {
-  return JSON.stringify(a) === JSON.stringify(b)
 }
 
 function sha256(text: string): string {

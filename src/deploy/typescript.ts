@@ -16,6 +16,8 @@ type Bundle = BuildResult<{ write: false; metafile: true }>
 const requireBanner =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
 
+const bundleCharsMax = 64 << 20
+
 /** @throws EngineError E_CODE_INVALID */
 export async function buildTypescript(source: Source, npm: NpmCache): Promise<BuiltCode> {
   const found: Packages = new Map()
@@ -32,12 +34,16 @@ export async function buildTypescript(source: Source, npm: NpmCache): Promise<Bu
 }
 
 function described(source: Source, made: Bundle, lock: string | null): BuiltCode {
-  const output = Object.values(made.metafile.outputs)[0]!
+  const output = Object.values(made.metafile.outputs).find((one) => one.entryPoint !== undefined)!
   if (!output.exports.includes('main')) {
     throw codeError(source, 'no exported function "main"; export one: export async function main(x: string) { … }')
   }
-  const content = made.outputFiles[0]!.text
-  const code = content.slice(0, content.lastIndexOf('//# sourceMappingURL='))
+  const [map, code] = [textOf(made, '.map'), textOf(made, '.mjs')]
+  const content = `${code}//# sourceMappingURL=data:application/json;base64,${Buffer.from(withoutPackages(map, source)).toString('base64')}\n`
+  if (content.length > bundleCharsMax) {
+    const sizeMiB = (content.length / (1 << 20)).toFixed(0)
+    throw codeError(source, `with the packages it imports it has ${sizeMiB} MiB; a step may have ${bundleCharsMax >> 20}`)
+  }
   const parameters = mainParameters(source.name, source.content) ?? mainParameters('bundle.mjs', code)
   if (!parameters) {
     throw codeError(
@@ -55,6 +61,17 @@ function described(source: Source, made: Bundle, lock: string | null): BuiltCode
   }
 }
 
+function textOf(made: Bundle, ending: string): string {
+  return made.outputFiles.find(({ path }) => path.endsWith(ending))!.text
+}
+
+/** The code of packages is most of a map, and nobody reads it there: their names and lines stay. */
+function withoutPackages(map: string, source: Source): string {
+  const document = JSON.parse(map) as { sources: string[]; sourcesContent: (string | null)[] }
+  document.sourcesContent = document.sourcesContent.map((content, i) => (document.sources[i] === source.name ? content : null))
+  return JSON.stringify(document)
+}
+
 async function bundle(source: Source, plugin: Plugin, folder: string | undefined): Promise<Bundle> {
   const made: Bundle = await build({
     stdin: { contents: source.content, sourcefile: source.name, loader: 'ts' },
@@ -66,7 +83,7 @@ async function bundle(source: Source, plugin: Plugin, folder: string | undefined
     platform: 'node',
     format: 'esm',
     target: 'node20',
-    sourcemap: 'inline',
+    sourcemap: 'external',
     sourcesContent: true,
     charset: 'utf8',
     logLevel: 'silent',

@@ -4,7 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
+import { defaultLimits } from '../../src/core/limits.ts'
 import { createBuilder, type Made } from '../../src/deploy/build.ts'
+import { createDeployer } from '../../src/deploy/deploy.ts'
+import { loadArtifact } from '../../src/store/artifacts.ts'
+import { loadVersion } from '../../src/store/versions.ts'
+import { testDatabase } from '../support/database.ts'
 
 const home = mkdtempSync(join(tmpdir(), 'millrace-npm-'))
 afterAll(() => rmSync(home, { recursive: true, force: true }))
@@ -61,11 +66,28 @@ test('versions of a package.json before a Bun lock, or of name@version lines, ho
   expect(fromLines.artifact.key).toBe(fromBun.artifact.key)
 })
 
-test('a lock that is for other imports, or no lock at all, is passed over', async () => {
+test('a lock for other imports still says the version of what is imported without one; a broken one says nothing', async () => {
   const first = await made(old)
-  const { artifact } = await made(any, first.artifact.lock)
+  const both = 'import a from "is-number"\nimport b from "is-odd@3"\nexport const main = () => [a, b]'
+  expect(lockedVersion((await made(both, first.artifact.lock)).artifact.lock, 'is-number')).toBe('6.0.0')
+  const { artifact } = await made(any, '{ not a lock')
   expect(lockedVersion(artifact.lock, 'is-number')).not.toBe('6.0.0')
-  expect((await made(any, '{ not a lock')).artifact.key).toBe(artifact.key)
+  expect((await made(any)).artifact.key).toBe(artifact.key)
+})
+
+test('a flow deployed again keeps the versions of its packages', async () => {
+  const db = await testDatabase()
+  const deployer = createDeployer({ db, limits: defaultLimits, home })
+  const lockOf = async (content: string, lock?: string): Promise<string | null> => {
+    const value = { type: 'rawscript', language: 'bun', content, lock, input_transforms: {} }
+    const document = { summary: '', value: { modules: [{ id: 'a', value }] } }
+    const { versionId } = await deployer.deployFlow({ workspaceId: 'main', path: 'f/kept', document, by: 'ann' })
+    const { built } = await loadVersion(db.pool, versionId)
+    return (await loadArtifact(db.pool, built.steps['a']!.artifactKey)).lock
+  }
+  const first = await lockOf(any, 'is-number@6.0.0')
+  expect(lockedVersion(first, 'is-number')).toBe('6.0.0')
+  expect(await lockOf(`${any} // changed`)).toBe(first)
 })
 
 test('a package or version that does not exist is named, and leaves nothing behind', async () => {
