@@ -57,7 +57,7 @@ export async function runToEnd(command, args, options) {
   if (how !== 'exit code 0') throw new Error(`${started.name} ended with ${how}: ${logEnd(started.log)}`)
 }
 
-export function logEnd(log, lines = 4) {
+export function logEnd(log, lines = 6) {
   try {
     return readFileSync(log, 'utf8').trim().split('\n').slice(-lines).join(' | ').slice(-600)
   } catch {

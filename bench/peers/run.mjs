@@ -323,7 +323,16 @@ function clearLeftovers() {
   if (!existsSync(stateDir)) return
   for (const entry of readdirSync(stateDir)) {
     const pid = /^peers-(\d+)$/.exec(entry)?.[1]
-    if (pid && !existsSync(`/proc/${pid}`)) rmSync(join(stateDir, entry), { recursive: true, force: true })
+    if (pid && !isAlive(Number(pid))) rmSync(join(stateDir, entry), { recursive: true, force: true })
+  }
+}
+
+function isAlive(pid) {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return error.code === 'EPERM'
   }
 }
 
