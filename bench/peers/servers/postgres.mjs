@@ -1,7 +1,7 @@
 // The Postgres that the Postgres engines are measured on: the project's own embedded binaries, durable settings, loopback only.
 //   P1. fsync, synchronous_commit and full_page_writes are on; start() asks the server and refuses to go on otherwise.
 //   P2. Every repetition gets a server of its own with an empty database.
-import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, symlinkSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { freePort, launch, runToEnd, stop, untilReady } from '../children.mjs'
@@ -78,5 +78,8 @@ function linkLibraries(root) {
   for (const { source, target } of JSON.parse(readFileSync(list, 'utf8'))) {
     if (!existsSync(join(root, target))) symlinkSync(basename(source), join(root, target))
   }
-  for (const program of ['postgres', 'initdb']) chmodSync(join(root, 'native', 'bin', program), 0o755)
+  for (const program of ['postgres', 'initdb']) {
+    const path = join(root, 'native', 'bin', program)
+    if ((statSync(path).mode & 0o111) !== 0o111) chmodSync(path, 0o755)
+  }
 }
