@@ -105,6 +105,7 @@ create table script (
 );
 
 -- One row per living worker process (and per incarnation: a worker that lost its lease comes back with a new id).
+-- alive → dead (declared, claims nothing more) → reaped (its jobs were given back); or alive → stopped.
 -- No index on what a heartbeat changes, so that it stays a heap-only update.
 create table worker (
   id integer generated always as identity primary key,
@@ -113,7 +114,7 @@ create table worker (
   host text not null,
   pid integer not null,
   version text not null,
-  state text not null default 'alive' check (state in ('alive', 'dead', 'stopped')),
+  state text not null default 'alive' check (state in ('alive', 'dead', 'reaped', 'stopped')),
   hint_lock boolean not null default true, -- holds advisory lock (lock_class, id) while connected
   lease_ms integer not null,
   started_at timestamptz not null default clock_timestamp(),

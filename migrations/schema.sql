@@ -116,7 +116,7 @@ create table worker (
   host text not null,
   pid integer not null,
   version text not null,
-  state text not null default 'alive' check (state in ('alive', 'dead', 'stopped')),
+  state text not null default 'alive' check (state in ('alive', 'dead', 'reaped', 'stopped')),
   hint_lock boolean not null default true, -- holds advisory lock (lock_class, id) while connected
   lease_ms integer not null,
   started_at timestamptz not null default clock_timestamp(),

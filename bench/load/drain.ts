@@ -21,9 +21,7 @@ export async function drain(rig: Rig, flow: BenchFlow, steps: number, jobs: numb
   await drained(rig, flow)
   await rig.db.pool.query('truncate job_done')
   await rig.db.pool.query('checkpoint')
-  const { version } = { version: rig.versions[flow].id }
-  const enqueueing = rig.enqueueAtOnce(flow, jobs)
-  await enqueueing
+  await rig.enqueueAtOnce(flow, jobs)
   const before = rig.cpu()
   const startedMs = performance.now()
   await drained(rig, flow)
@@ -34,7 +32,7 @@ export async function drain(rig: Rig, flow: BenchFlow, steps: number, jobs: numb
     `select count(*)::integer as jobs, count(*) filter (where status <> 'success')::integer as failed,
             extract(epoch from max(completed_at) - min(started_at))::float8 as span
        from job_done where version_id = $1`,
-    [version],
+    [rig.versions[flow].id],
   )
   const { jobs: done, failed, span } = rows[0] as { jobs: number; failed: number; span: number }
   if (done !== jobs || failed > 0) throw new Error(`${flow}: ${done} of ${jobs} jobs finished, ${failed} failed`)
@@ -62,7 +60,7 @@ export async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise
   await rig.enqueueAtOnce(flow, jobs)
   await rig.db.pool.query('checkpoint')
   const { tag } = rig.versions[flow]
-  const workerId = 1_000_000_000
+  const workerId = await rig.registerWorker()
   const clients = await Promise.all([1, 2].map(() => rig.db.connect({ name: 'bench floor' })))
   const startedMs = performance.now()
   await Promise.all(

@@ -36,6 +36,8 @@ export interface Rig {
   workerPids(): number[]
   cpu(): Cpu
   workerPeakRssMib(): number
+  /** A worker's row without a worker, for what claims by plain SQL. */
+  registerWorker(): Promise<number>
   /** A backlog that becomes visible at once: stored in one transaction. */
   enqueueAtOnce(flow: BenchFlow, jobs: number): Promise<void>
   close(): Promise<void>
@@ -99,6 +101,12 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
     workerPids: () => workers.map((worker) => worker.pid!),
     cpu: () => cpuOf({ workers: rig.workerPids(), postgres: postmaster, client: [process.pid, server.pid!] }),
     workerPeakRssMib: () => Math.round(Math.max(0, ...rig.workerPids().map(peakRssMib))),
+    async registerWorker() {
+      const { rows } = await db.pool.query(
+        `insert into worker (name, tags, host, pid, version, lease_ms, hint_lock) values ('bench', '{}', '', 0, '', 3600000, false) returning id`,
+      )
+      return (rows[0] as { id: number }).id
+    },
     async enqueueAtOnce(flow, jobs) {
       const { id, tag } = versions[flow]
       await db.transaction(async (tx) => {

@@ -191,15 +191,19 @@ function createWakes(db: Database) {
 /** How many active jobs a tag has, roughly: counted now and then, and what we added since. Only the bound depends on it. */
 function createDepths(db: Database) {
   const depths = new Map<string, number>()
+  /** Added since the count under way began: it may not have seen them. */
+  let since = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
   let closed = false
 
   async function recount(): Promise<void> {
     const began = Date.now()
+    since = new Map()
     try {
       const rows = await run<{ tag: string; jobs: number }>(db.pool, 'queue_depths', [])
       depths.clear()
       for (const row of rows) depths.set(row.tag, row.jobs)
+      for (const [tag, jobs] of since) depths.set(tag, (depths.get(tag) ?? 0) + jobs)
     } catch {
       // Counted again soon; meanwhile the bound errs on the safe side: it only grows.
     }
@@ -217,6 +221,7 @@ function createDepths(db: Database) {
     add(tag: string, jobs: number): number {
       const depth = (depths.get(tag) ?? 0) + jobs
       depths.set(tag, depth)
+      since.set(tag, (since.get(tag) ?? 0) + jobs)
       return depth
     },
     close(): void {

@@ -120,9 +120,13 @@ export interface Reaped {
   tags: string[] | null
 }
 
-/** `now`: null in production (the database's clock decides). */
+/**
+ * Declares workers dead that missed their lease, then gives their jobs back: two statements, since the second must see every
+ * claim the first one shut out. `now`: null in production (the database's clock decides).
+ */
 export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lostMax: number; now?: Date }): Promise<Reaped> {
-  const [row] = await run<Reaped>(on, 'reap_workers', [reap.now ?? null, workerLockClass, reap.hintAfterMs, reap.lostMax])
+  await run(on, 'declare_dead', [reap.now ?? null, workerLockClass, reap.hintAfterMs])
+  const [row] = await run<Reaped>(on, 'give_back_jobs', [reap.lostMax])
   return row!
 }
 

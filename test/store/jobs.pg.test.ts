@@ -31,7 +31,13 @@ beforeAll(async () => {
   versionId = (rows[0] as { id: string }).id
 })
 
-beforeEach(() => db.pool.query('truncate job, job_done, job_journal, job_key, worker restart identity'))
+const hourMs = 3_600_000
+
+/** Workers 1 to 8 live. */
+beforeEach(async () => {
+  await db.pool.query('truncate job, job_done, job_journal, job_key, worker restart identity')
+  for (let id = 1; id <= 8; id++) await registerWorker(hourMs)
+})
 
 function newJob(more: Partial<NewJob> = {}): NewJob {
   return { id: newJobId(), workspaceId: 'main', versionId, tag: 't', priority: 0, args: '{"x":1}', createdBy: 'me', ...more }
@@ -44,7 +50,7 @@ async function enqueue(...jobs: NewJob[]): Promise<string[]> {
   return ids
 }
 
-async function registerWorker(leaseMs = 60_000): Promise<number> {
+async function registerWorker(leaseMs: number): Promise<number> {
   const [row] = await run<{ id: number }>(db.pool, 'register_worker', ['w', ['t'], 'host', 1, '0', leaseMs])
   return row!.id
 }
@@ -69,7 +75,8 @@ test('two claimers at once never get the same job', async () => {
   await enqueue(...Array.from({ length: 200 }, () => newJob()))
   const batches = await Promise.all(Array.from({ length: 8 }, (_, worker) => claim(worker + 1, 50)))
   const ids = batches.flat().map((job) => job.id)
-  expect(new Set(ids).size).toBe(ids.length)
+  expect(ids).toHaveLength(200)
+  expect(new Set(ids).size).toBe(200)
 })
 
 test('finishing moves a job to job_done with its arguments, result and steps', async () => {
@@ -114,20 +121,36 @@ test('a journal is kept for its holder only, in order, and goes with the job', a
 
 test('a worker past its lease is declared dead and its jobs go back, with a new epoch and one loss more', async () => {
   const dead = await registerWorker(1_000)
-  const alive = await registerWorker(60_000)
+  const alive = await registerWorker(hourMs)
   await enqueue(newJob(), newJob())
   const [lost] = await claim(dead, 1)
   const [kept] = await claim(alive, 1)
   const reaped = await reapWorkers(db.pool, { hintAfterMs: 500, lostMax: 3, now: later(5_000) })
   expect(reaped).toEqual({ workers: [dead], jobs_back: 1, jobs_poisoned: 0, tags: ['t'] })
-  const [again] = await claim(99)
+  const [again] = await claim(1)
   expect(again).toMatchObject({ id: lost!.id, epoch: 3, lost: 1 })
   expect(await finishJobs(db.pool, dead, finished([lost!]))).toEqual([lost!.id])
   expect(await finishJobs(db.pool, alive, finished([kept!]))).toEqual([])
 })
 
+test('a worker that was declared dead claims nothing more, so that none of its jobs is left behind', async () => {
+  const dead = await registerWorker(1_000)
+  await enqueue(newJob())
+  await run(db.pool, 'declare_dead', [later(5_000), workerLockClass, 500])
+  expect(await claim(dead)).toEqual([])
+  expect(await claim(1)).toHaveLength(1)
+})
+
+test('jobs of a dead worker are given back even if who declared it dead died before doing so', async () => {
+  const dead = await registerWorker(1_000)
+  await enqueue(newJob())
+  await claim(dead)
+  await run(db.pool, 'declare_dead', [later(5_000), workerLockClass, 500])
+  expect(await reapWorkers(db.pool, { hintAfterMs: 500, lostMax: 3 })).toMatchObject({ workers: [dead], jobs_back: 1 })
+})
+
 test('a worker whose connection is gone is dead as soon as it has missed a heartbeat; one that holds its lock is not', async () => {
-  const workerId = await registerWorker(60_000)
+  const workerId = await registerWorker(hourMs)
   const connection = await db.connect({ name: 'worker' })
   await run(connection, 'worker_locked', [workerId, workerLockClass])
   await enqueue(newJob())

@@ -1,8 +1,12 @@
 -- claim_jobs: take up to $3 ready jobs of tag $2 for worker $1. The epoch is spent here, so a crash is counted
 -- without anyone reporting it. `no key update skip locked`: other claims are stepped over, not waited for.
-with picked as materialized (
+-- The share lock on the worker's row makes a claim and a declaration of death exclude each other: whoever reads the dead
+-- worker's jobs afterwards sees all it ever claimed, and a dead worker claims nothing.
+with me as materialized (
+  select id from worker where id = $1 and state = 'alive' for share
+), picked as materialized (
   select id from job
-   where tag = $2 and state = 'ready'
+   where tag = $2 and state = 'ready' and exists (select from me)
    order by priority desc, id
    limit $3
      for no key update skip locked

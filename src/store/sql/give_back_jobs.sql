@@ -1,27 +1,16 @@
--- reap_workers: declare workers dead and give their jobs back, in one statement that repeats the whole predicate. A worker
--- is dead when its lease is over, or when nobody holds its advisory lock ($2: the lock's class) and it has missed a
--- heartbeat ($3 ms). Jobs lost more than $4 times are poison: failed and kept. $1: now (null in production).
+-- give_back_jobs: the jobs of dead workers become ready again, one epoch and one loss on. Those lost more than $1 times are
+-- poison: failed, and kept. Done once per dead worker (dead → reaped), by whoever comes first, also after a crash in between.
 with gone as (
-  update worker
-     set state = 'dead', stopped_at = clock_timestamp()
-   where state = 'alive'
-     and (heartbeat_at < coalesce($1::timestamptz, clock_timestamp()) - lease_ms * interval '1 ms'
-          or (hint_lock
-              and heartbeat_at < coalesce($1::timestamptz, clock_timestamp()) - $3::integer * interval '1 ms'
-              and not exists (
-                select from pg_locks
-                 where locktype = 'advisory' and classid = $2::integer::oid and objid = worker.id::oid and objsubid = 2
-                   and database = (select oid from pg_database where datname = current_database()))))
-  returning id
+  update worker set state = 'reaped' where state = 'dead' returning id
 ), back as (
   update job
      set state = 'ready', worker_id = null, epoch = job.epoch + 1, lost = job.lost + 1
     from gone
-   where job.worker_id = gone.id and job.state = 'running' and job.lost < $4
+   where job.worker_id = gone.id and job.state = 'running' and job.lost < $1
   returning job.tag
 ), poison as (
   delete from job using gone
-   where job.worker_id = gone.id and job.state = 'running' and job.lost >= $4
+   where job.worker_id = gone.id and job.state = 'running' and job.lost >= $1
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id
 ), records as (

@@ -1,0 +1,202 @@
+// What happens to jobs while the world around them changes: deploys, retries that wait, cancels, workers that come and go.
+import { afterEach, beforeAll, expect, test } from 'vitest'
+import type { Json } from '../../src/core/json.ts'
+import { cancelJob } from '../../src/store/jobs.ts'
+import { testEngine, ts, type Engine, type TestWorker } from '../support/engine.ts'
+
+let engine: Engine
+const workers: TestWorker[] = []
+
+beforeAll(async () => {
+  engine = await testEngine({ journalAfterMs: 50, parkAfterMs: 300 })
+})
+
+afterEach(async () => {
+  await Promise.all(workers.splice(0).map((one) => one.stop()))
+})
+
+async function work(...args: Parameters<Engine['work']>): Promise<TestWorker> {
+  const one = await engine.work(...args)
+  workers.push(one)
+  return one
+}
+
+/** Waits until the database says so. */
+async function until(question: string, values: unknown[] = []): Promise<void> {
+  for (;;) {
+    const { rows } = await engine.db.pool.query(question, values)
+    if (rows.length > 0) return
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+const step = (value: string) => `export const main = () => ${value}`
+const waits = (ms: number) => `export const main = () => new Promise((resolve) => setTimeout(() => resolve("waited"), ${ms}))`
+
+test('a flow pushed while events run: jobs of both versions end right', async () => {
+  const echo = (version: number) => [
+    ts('a', 'export const main = (n: number) => n', { n: 'flow_input.n' }),
+    ts('b', `export const main = (n: number) => ({ n, version: ${version} })`, { n: 'results.a' }),
+  ]
+  const first = await engine.deploy('life/pushed', echo(1))
+  await work([first])
+  const ids: string[] = []
+  const start = async (flow: typeof first, from: number) => {
+    for (let n = from; n < from + 200; n += 20) {
+      const batch = Array.from({ length: 20 }, (_, i) => engine.start(flow, { n: n + i }))
+      ids.push(...(await Promise.all(batch)))
+    }
+  }
+  await start(first, 0)
+  const second = await engine.deploy('life/pushed', echo(2))
+  await Promise.all([start(first, 200), start(second, 400)])
+  await start(second, 600)
+  const results = await Promise.all(ids.map((id) => engine.done(id)))
+  expect(results.filter((done) => done.status !== 'success')).toEqual([])
+  const versions = results.map((done) => (done.result as { n: number; version: number }))
+  expect(versions.filter(({ n, version }) => version !== (n >= 400 ? 2 : 1))).toEqual([])
+  expect(results).toHaveLength(800)
+})
+
+test('the runners of a version that nobody runs any more stop', async () => {
+  const first = await engine.deploy('life/old', [ts('a', step('1'))])
+  const { pool } = await work([first])
+  await engine.run(first)
+  const second = await engine.deploy('life/old', [ts('a', step('2'))])
+  expect((await engine.run(second)).result).toBe(2)
+  while (pool.stats().some((one) => one.key.startsWith(`${first.versionId}:`))) await new Promise((resolve) => setTimeout(resolve, 10))
+  expect(pool.stats().map((one) => one.key)).toEqual([`${second.versionId}:a`])
+})
+
+test('a retry that waits long gives its slot back and goes on from its journal', async () => {
+  const flow = await engine.deploy('life/parked', [
+    ts('a', 'let calls = 0\nexport const main = () => ++calls'),
+    ts('b', 'let calls = 0\nexport const main = (a: number) => { if (++calls < 2) throw new Error("not yet"); return { a, calls } }', { a: 'results.a' }, {
+      retry: { constant: { attempts: 1, seconds: 1 } },
+    }),
+  ])
+  const { worker } = await work([flow])
+  const id = await engine.start(flow)
+  await until("select from job where id = $1 and state = 'parked' and worker_id is null", [id])
+  const done = await engine.done(id)
+  expect(done).toMatchObject({ status: 'success', result: { a: 1, calls: 2 } })
+  expect(done.steps.map((record) => [record.k, record.s])).toEqual([
+    ['ok', 'a'],
+    ['err', 'b'],
+    ['wake', 'b'],
+    ['ok', 'b'],
+  ])
+  expect(worker.counters.refused).toBe(0)
+})
+
+test('canceling a running job stops its step and ends it as canceled', async () => {
+  const flow = await engine.deploy('life/canceled', [ts('a', waits(600_000))])
+  await work([flow])
+  const id = await engine.start(flow)
+  await until("select from job where id = $1 and state = 'running'", [id])
+  expect(await cancelJob(engine.db.pool, { workspaceId: 'main', id, by: 'me', reason: 'enough' })).toBe('asked')
+  expect(await engine.done(id)).toMatchObject({ status: 'canceled', result: { error: { name: 'Canceled', message: 'enough' } } })
+  expect((await engine.run(await engine.deploy('life/canceled', [ts('a', step('"next"'))]))).result).toBe('next')
+})
+
+test('a stopping worker finishes what runs; the next one takes the rest', async () => {
+  const flow = await engine.deploy('life/stopping', [ts('a', waits(20)), ts('b', step('"end"'))])
+  const first = await work([flow], { limits: { workerJobsMax: 50 } })
+  const ids = await Promise.all(Array.from({ length: 300 }, () => engine.start(flow)))
+  await until('select from job_done where version_id = $1', [flow.versionId])
+  await first.stop()
+  const { rows } = await engine.db.pool.query("select count(*)::integer as running from job where state = 'running' and version_id = $1", [flow.versionId])
+  expect(rows).toEqual([{ running: 0 }])
+  await work([flow])
+  const ends = await Promise.all(ids.map((id) => engine.done(id)))
+  expect(new Set(ends.map((done) => done.status))).toEqual(new Set(['success']))
+})
+
+test('a step still running when the drain ends is given back with what was done before it', async () => {
+  const flow = await engine.deploy('life/left', [ts('a', 'let calls = 0\nexport const main = () => ++calls'), ts('b', waits(3_000)), ts('c', step('"c"'))])
+  const first = await work([flow], { limits: { drainStepsMs: 0, drainMs: 50 } })
+  const id = await engine.start(flow)
+  await until('select from job_journal where job_id = $1', [id])
+  await first.stop()
+  await until("select from job where id = $1 and state = 'ready' and worker_id is null", [id])
+  await work([flow])
+  const done = await engine.done(id)
+  expect(done).toMatchObject({ status: 'success', result: 'c' })
+  expect(done.steps.filter((record) => record.s === 'a')).toHaveLength(1)
+})
+
+test('a worker that was declared dead comes back under a new id, and what it held is recorded once', async () => {
+  const flow = await engine.deploy('life/dead', [ts('a', waits(300)), ts('b', step('"end"'))])
+  const { worker } = await work([flow])
+  const ids = await Promise.all(Array.from({ length: 50 }, () => engine.start(flow)))
+  await until("select from job where version_id = $1 and state = 'running'", [flow.versionId])
+  // As another worker would after a missed lease.
+  await engine.db.pool.query("update worker set heartbeat_at = heartbeat_at - interval '1 hour', hint_lock = false where state = 'alive'")
+  const ends = await Promise.all(ids.map((id) => engine.done(id)))
+  expect(new Set(ends.map((done) => done.status))).toEqual(new Set(['success']))
+  expect(ends.every((done) => done.steps.length === 2)).toBe(true)
+  expect(worker.counters.jobsFinished).toBeGreaterThanOrEqual(50)
+})
+
+test('a strict flow has each result durable before the next step starts', async () => {
+  const flow = await engine.deploy('life/strict', [ts('a', step('1')), ts('b', waits(600_000))], { durability: 'strict' })
+  await work([flow], { limits: { journalAfterMs: 3_600_000 } })
+  const id = await engine.start(flow)
+  await until("select from job_journal where job_id = $1 and record->>'s' = 'a'", [id])
+  await cancelJob(engine.db.pool, { workspaceId: 'main', id, by: 'me', reason: 'seen' })
+  const done = await engine.done(id)
+  expect(done.steps.map((record) => record.k)).toEqual(['ok', 'cancel'])
+  await until('select where not exists (select from job_journal where job_id = $1)', [id])
+})
+
+test('a killed runner costs the call in doubt only; the others finish and it is warm again', async () => {
+  const flow = await engine.deploy('life/killed', [
+    ts('a', 'export async function main(n: number) { await new Promise((r) => setTimeout(r, 2)); return { n, pid: process.pid } }', { n: 'flow_input.n' }, {
+      retry: { constant: { attempts: 3, seconds: 0 } },
+    }),
+  ])
+  const { pool } = await work([flow])
+  const ids = await Promise.all(Array.from({ length: 500 }, (_, n) => engine.start(flow, { n })))
+  await until('select from job_done where version_id = $1', [flow.versionId])
+  process.kill(pool.stats()[0]!.pids[0]!, 'SIGKILL')
+  const ends = await Promise.all(ids.map((id) => engine.done(id)))
+  expect(ends.map((done) => (done.result as { n: number }).n)).toEqual(ids.map((_, n) => n))
+  expect(ends.flatMap((done) => done.steps.filter((record) => record.k === 'err')).length).toBeLessThanOrEqual(1)
+  expect(pool.stats()[0]).toMatchObject({ restarts: 1, runners: 1 })
+})
+
+test('more runners for one step', async () => {
+  const flow = await engine.deploy('life/replicas', [ts('a', 'export const main = () => process.pid'), ts('b', step('1'))])
+  const { pool } = await work([flow], { replicas: { a: 2 } })
+  await engine.run(flow)
+  expect(Object.fromEntries(pool.stats().map((one) => [one.key.split(':')[1], one.runners]))).toEqual({ a: 2, b: 1 })
+})
+
+test('console output of a step is kept under its id, and so is progress', async () => {
+  const flow = await engine.deploy('life/logs', [ts('a', 'export const main = () => { console.log("hello", 1); console.error("there"); return 1 }'), ts('b', step('2'))])
+  await work([flow])
+  const id = await engine.start(flow)
+  await engine.done(id)
+  const stepId = `${id.slice(0, 32)}0001`
+  await until("select from job_log where id = $1 and channel = 0 having string_agg(content, '' order by n) like '%hello 1%there%'", [stepId])
+})
+
+test('user code knows its job, and its token is good for it', async () => {
+  const names = ['WM_JOB_ID', 'WM_FLOW_JOB_ID', 'WM_WORKSPACE', 'WM_FLOW_PATH', 'WM_FLOW_STEP_ID', 'WM_TOKEN']
+  const flow = await engine.deploy('life/context', [ts('a', `export const main = () => ${JSON.stringify(names)}.map((name) => process.env[name])`)])
+  await work([flow])
+  const id = await engine.start(flow)
+  const [jobId, flowJobId, workspace, path, stepId, token] = (await engine.done(id)).result as string[]
+  expect([jobId, flowJobId, workspace, path, stepId]).toEqual([`${id.slice(0, 32)}0001`, id, 'main', 'life/context', 'a'])
+  expect(token).toMatch(/^jt_/)
+})
+
+test('a result that JSON or Postgres cannot carry does not hurt its neighbours', async () => {
+  const flow = await engine.deploy('life/odd', [
+    ts('a', 'export const main = (n: number) => n === 1 ? "nul\\0 and \\ud800" : n === 2 ? (() => { const x: any = {}; x.x = x; return x })() : n', { n: 'flow_input.n' }),
+  ])
+  await work([flow])
+  const ends = await Promise.all([0, 1, 2, 3].map((n) => engine.run(flow, { n } as Json)))
+  expect(ends.map((done) => done.status)).toEqual(['success', 'success', 'failure', 'success'])
+  expect(ends[1]!.result).toBe('nul\uFFFD and \uFFFD')
+})
