@@ -43,7 +43,11 @@ export async function runSample(parts: SampleParts, stop: AbortSignal): Promise<
     return log.warn(`the sample's payloads (${payloads}) are not installed; ${path} is deployed, running without a feed`)
   }
   log.info({ flow: path, eventsPerSecond: parts.perSecond, payloads: events.length }, 'feeding the sample')
-  await Promise.all([feed(parts, client, events, stop), showPulse(parts, flow.value.modules.length, stop)])
+  const fed = { events: 0 }
+  await Promise.all([
+    feed(parts, { client, events, fed }, stop),
+    showPulse(parts, { stepsPerJob: flow.value.modules.length, fed }, stop),
+  ])
 }
 
 function loadEvents(): Event[] | undefined {
@@ -56,8 +60,11 @@ function loadEvents(): Event[] | undefined {
 }
 
 /** Small batches at a steady rate. When the queue is full or the server busy it waits, and does not make up for it. */
-async function feed(parts: SampleParts, client: Client, events: Event[], stop: AbortSignal): Promise<void> {
-  let next = 0
+async function feed(
+  parts: SampleParts,
+  { client, events, fed }: { client: Client; events: Event[]; fed: { events: number } },
+  stop: AbortSignal,
+): Promise<void> {
   let owed = 0
   let checkDiskAt = 0
   let beforeMs = performance.now()
@@ -72,10 +79,10 @@ async function feed(parts: SampleParts, client: Client, events: Event[], stop: A
       checkDiskAt = nowMs + 10_000
       await whileDiskIsFull(parts, stop)
     }
-    const batch = Array.from({ length: count }, (_, i) => events[(next + i) % events.length]!)
+    const batch = Array.from({ length: count }, (_, i) => events[(fed.events + i) % events.length]!)
     try {
       await client.runBatch(path, batch)
-      next += count
+      fed.events += count
       owed -= count
     } catch (error) {
       if (stop.aborted) return
@@ -97,22 +104,24 @@ async function whileDiskIsFull(parts: SampleParts, stop: AbortSignal): Promise<v
   }
 }
 
-async function showPulse({ store, screen, log }: SampleParts, stepsPerJob: number, stop: AbortSignal): Promise<void> {
+async function showPulse(
+  { store, screen, log }: SampleParts,
+  { stepsPerJob, fed }: { stepsPerJob: number; fed: { events: number } },
+  stop: AbortSignal,
+): Promise<void> {
   const windowMs = 5_000
   const everyMs = process.stderr.isTTY ? 1_000 : windowMs
   const tag = (await currentFlow(store.db.pool, 'main', path))?.tag ?? ''
   const format = (n: number) => Math.round(n).toLocaleString('en')
-  let total = 0
   while (!stop.aborted) {
     await pause(everyMs, undefined, { signal: stop }).catch(() => {}) // stopped while waiting
     if (stop.aborted) return
     try {
       const now = await pulse(store.db.pool, { tag, windowMs })
-      total += (now.finished * everyMs) / windowMs
       const perSecond = format((now.finished * stepsPerJob * 1000) / windowMs)
       const p99 = now.p99Ms === null ? '–' : `${format(now.p99Ms)} ms`
       screen.live(
-        `${path}: ${perSecond} steps/s · queue depth ${format(now.active)} · end to end p99 ${p99} · about ${format(total)} events so far`,
+        `${path}: ${perSecond} steps/s · queue depth ${format(now.active)} · end to end p99 ${p99} · ${format(fed.events)} events fed`,
       )
     } catch (error) {
       log.debug({ err: error }, 'no live line')

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { command, stateFolder } from '../e2e/up_support.ts'
 
@@ -85,4 +86,10 @@ test('a limit that is no number is refused by its name', () => {
   const { exitCode, err } = command(home, ['worker'], { env: { MILLRACE_LEASE_MS: 'soon' } })
   expect(exitCode).toBe(1)
   expect(err).toMatch(/MILLRACE_LEASE_MS is "soon"/)
+})
+
+test('setup names its commands when it is given another', () => {
+  const ran = spawnSync(process.execPath, ['src/cli/setup.mjs', 'nope'], { encoding: 'utf8' })
+  expect(ran.status).toBe(1)
+  expect(ran.stderr).toBe('setup: unknown command "nope"; use one of: build, start, test, bench\n')
 })
