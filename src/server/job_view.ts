@@ -151,7 +151,8 @@ export function stepText(step: StepRow, id: string, workspaceId: string, logs: s
     logs,
     ...fixed,
   }
-  if (!record) return objectText({ type: 'QueuedJob', ...shared, running: true, scheduled_for: shared.created_at }, { args: '{}' })
+  if (!record)
+    return objectText({ type: 'QueuedJob', ...shared, running: true, scheduled_for: shared.created_at }, { args: '{}' })
   const success = record.k === 'ok'
   const ended = {
     type: 'CompletedJob',

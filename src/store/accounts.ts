@@ -118,9 +118,17 @@ export async function getAccount(on: Queryable, email: string): Promise<AccountR
 }
 
 /** @throws EngineError E_INVALID, E_CONFLICT */
-export async function createAccount(on: Queryable, account: { email: string; username?: string; superAdmin?: boolean }): Promise<void> {
+export async function createAccount(
+  on: Queryable,
+  account: { email: string; username?: string; superAdmin?: boolean },
+): Promise<void> {
   const { email, superAdmin = false } = account
-  const username = account.username ?? email.split('@')[0]!.toLowerCase().replace(/[^a-z0-9_-]/g, '-')
+  const username =
+    account.username ??
+    email
+      .split('@')[0]!
+      .toLowerCase()
+      .replace(/[^a-z0-9_-]/g, '-')
   if (!/^[^\s@]+@[^\s@]+$/.test(email)) throw new EngineError('E_INVALID', 'not an email address', { at: '$.email' })
   if (!/^[A-Za-z0-9_-]{1,50}$/.test(username)) {
     throw new EngineError('E_INVALID', 'a username is up to 50 letters, digits, "-" and "_"', { at: '$.username' })
@@ -146,7 +154,10 @@ export async function addMember(
 }
 
 /** @throws EngineError E_NOT_FOUND */
-export async function removeMember(on: Queryable, { workspaceId, username }: { workspaceId: string; username: string }): Promise<void> {
+export async function removeMember(
+  on: Queryable,
+  { workspaceId, username }: { workspaceId: string; username: string },
+): Promise<void> {
   const rows = await run(on, 'member_remove', [workspaceId, username])
   if (rows.length === 0) throw new EngineError('E_NOT_FOUND', `no member "${username}" in workspace "${workspaceId}"`)
 }
@@ -171,7 +182,9 @@ export async function ensureAdmin(
   { token: given, home }: { token?: string; home: string },
 ): Promise<{ token: string; isNew: boolean; file: string | null }> {
   if (given !== undefined && given.length < 16) {
-    throw new EngineError('E_SETUP', 'the admin token is shorter than 16 characters; set a longer one', { at: 'MILLRACE_ADMIN_TOKEN' })
+    throw new EngineError('E_SETUP', 'the admin token is shorter than 16 characters; set a longer one', {
+      at: 'MILLRACE_ADMIN_TOKEN',
+    })
   }
   await run(db.pool, 'account_create', [adminEmail, 'admin', true])
   const admin = { label: 'admin', email: adminEmail }

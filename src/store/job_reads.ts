@@ -176,7 +176,12 @@ export async function countQueue(on: Queryable, workspaceId: string | null, tags
 
 export async function countCompleted(
   on: Queryable,
-  { workspaceId, tags, success, idFrom }: { workspaceId: string | null; tags: string[] | null; success?: boolean; idFrom?: string },
+  {
+    workspaceId,
+    tags,
+    success,
+    idFrom,
+  }: { workspaceId: string | null; tags: string[] | null; success?: boolean; idFrom?: string },
 ): Promise<number> {
   const [row] = await run<{ jobs: number }>(on, 'count_completed', [workspaceId, tags, success ?? null, idFrom ?? null])
   return row!.jobs

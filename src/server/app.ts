@@ -1,0 +1,129 @@
+// The HTTP server: its parts, its routes, and what runs beside them (one listener, one poll for those who wait).
+//   P1. Every route says what access it wants (plugins/auth.ts); every failure is answered in one shape (plugins/errors.ts).
+//   P2. Closing: new requests are refused, callers who wait are told to come back, what was accepted is stored.
+import swagger from '@fastify/swagger'
+import { Ajv } from 'ajv'
+import Fastify, { type FastifyBaseLogger } from 'fastify'
+import { randomInt } from 'node:crypto'
+import type { Limits } from '../core/limits.ts'
+import { createDeployer, type Deployer } from '../deploy/deploy.ts'
+import type { Database } from '../store/db.ts'
+import { createEnqueuer, type Enqueuer } from '../store/enqueuer.ts'
+import { createJobTokens } from '../store/job_tokens.ts'
+import { controlChannel, doneChannel } from '../store/jobs.ts'
+import { createListener, type Listener } from '../store/listen.ts'
+import { assertCurrent } from '../store/migrate.ts'
+import { readJsonBodies } from './bodies.ts'
+import { createIdentities } from './identities.ts'
+import { createMetrics } from './metrics.ts'
+import type { App, ServerParts } from './parts.ts'
+import { guardRoutes } from './plugins/auth.ts'
+import { answerErrors } from './plugins/errors.ts'
+import { flowRoutes } from './routes/flows.ts'
+import { jobListRoutes } from './routes/job_lists.ts'
+import { jobUpdateRoutes } from './routes/job_updates.ts'
+import { jobRoutes } from './routes/jobs.ts'
+import { metaRoutes } from './routes/meta.ts'
+import { runRoutes } from './routes/run.ts'
+import { runWaitRoutes } from './routes/run_wait.ts'
+import { scriptRoutes } from './routes/scripts.ts'
+import { userRoutes } from './routes/users.ts'
+import { workspaceRoutes } from './routes/workspaces.ts'
+import { createRunnables } from './runnables.ts'
+import { createWaiters } from './waiters.ts'
+
+export interface ServerOptions {
+  db: Database
+  limits: Limits
+  home: string
+  baseUrl: string
+  log: FastifyBaseLogger
+  deployer?: Deployer
+  enqueuer?: Enqueuer
+  serverId?: number
+}
+
+/** The server, not yet listening. `close` of what it gives ends everything it began. */
+export async function createServer(options: ServerOptions): Promise<App> {
+  const { db, limits, home, baseUrl, log, serverId = randomInt(1, 2 ** 31) } = options
+  const deployer = options.deployer ?? createDeployer({ db, limits, home })
+  const enqueuer = options.enqueuer ?? createEnqueuer({ db, limits })
+  const identities = createIdentities({ db, jobTokens: await createJobTokens(db) })
+  const runnables = createRunnables({ db })
+  const waiters = createWaiters({ db, limits })
+  const metrics = createMetrics({ db, waiting: () => waiters.count(), pending: () => enqueuer.pending() })
+  const parts: ServerParts = { db, limits, deployer, enqueuer, identities, runnables, waiters, metrics, baseUrl, serverId }
+
+  const app = createApp(limits, log)
+  answerErrors(app, parts)
+  await describe(app, baseUrl)
+  guardRoutes(app, identities)
+  await app.register(async (scope) => {
+    readJsonBodies(scope as App, limits)
+    metaRoutes(scope as App, { ...parts, ready: () => assertCurrent(db) })
+    for (const routes of [workspaceRoutes, userRoutes, scriptRoutes, flowRoutes, jobRoutes, jobUpdateRoutes, jobListRoutes])
+      routes(scope as App, parts)
+  })
+  // Bodies of these are text until they are arguments, so they have scopes of their own.
+  for (const routes of [runRoutes, runWaitRoutes]) await app.register(async (scope) => routes(scope as App, parts))
+
+  let listener: Listener | null = null
+  app.addHook('onReady', async () => {
+    listener = await createListener({
+      url: db.url,
+      channels: { [doneChannel(serverId)]: waiters.announced, [controlChannel]: runnables.announced },
+      onConnect() {
+        runnables.forgetAll()
+        void waiters.poll()
+      },
+      report: (event) => log.warn(event, 'listening for finished jobs'),
+    })
+  })
+  app.addHook('preClose', async () => waiters.close())
+  app.addHook('onClose', async () => {
+    await listener?.close()
+    if (options.enqueuer === undefined) await enqueuer.close()
+  })
+  return app
+}
+
+function createApp(limits: Limits, log: FastifyBaseLogger): App {
+  const app = Fastify({
+    loggerInstance: log,
+    disableRequestLogging: true,
+    // No request has a log of its own: nothing is logged per request.
+    childLoggerFactory: (logger) => logger,
+    bodyLimit: limits.bodyBytesMax,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 500, ignoreTrailingSlash: false },
+  })
+  // Query and path are text, so they are read as what the schema says; bodies say themselves what they are.
+  const reading = new Ajv({ coerceTypes: true, useDefaults: true, strict: false })
+  const exact = new Ajv({ strict: false })
+  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? exact : reading).compile(schema as object))
+  app.setSerializerCompiler(() => (value) => JSON.stringify(value))
+  return app as unknown as App
+}
+
+async function describe(app: App, baseUrl: string): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Millrace', description: 'Flows at the speed of an event stream.', version: '0.1.0' },
+      servers: [{ url: baseUrl }],
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    // A wildcard is a path with slashes in it; OpenAPI has only names.
+    transform: ({ schema, url }) => {
+      const params = schema?.params as { properties?: Record<string, unknown>; required?: string[] } | undefined
+      if (!url.endsWith('/*') || !params?.properties) return { schema, url }
+      const { '*': path, ...properties } = params.properties
+      const required = params.required?.map((name) => (name === '*' ? 'path' : name))
+      return {
+        schema: { ...schema, params: { ...params, properties: { ...properties, path }, required } },
+        url: `${url.slice(0, -1)}:path`,
+      }
+    },
+  })
+}

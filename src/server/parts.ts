@@ -1,0 +1,79 @@
+// What the routes are made of, and the types they share.
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Type } from 'typebox'
+import { EngineError } from '../core/errors.ts'
+import { isUuid } from '../core/job/ids.ts'
+import type { Limits } from '../core/limits.ts'
+import type { Deployer } from '../deploy/deploy.ts'
+import type { Database } from '../store/db.ts'
+import type { Enqueuer } from '../store/enqueuer.ts'
+import type { Identity } from '../store/accounts.ts'
+import type { Identities } from './identities.ts'
+import type { Metrics } from './metrics.ts'
+import type { Runnables } from './runnables.ts'
+import type { Waiters } from './waiters.ts'
+
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+
+export interface ServerParts {
+  db: Database
+  limits: Limits
+  deployer: Deployer
+  enqueuer: Enqueuer
+  identities: Identities
+  runnables: Runnables
+  waiters: Waiters
+  metrics: Metrics
+  baseUrl: string
+  /** Names this process where finished jobs are announced. */
+  serverId: number
+}
+
+/** What a route asks of whoever calls it. Every route has one. */
+export type Access =
+  | 'public'
+  /** Any valid token, whatever its scopes. */
+  | 'anyone'
+  | {
+      domain: 'users' | 'workspaces' | 'scripts' | 'flows' | 'jobs'
+      action: 'read' | 'write' | 'run'
+      kind?: 'flows' | 'scripts' | 'preview'
+    }
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    access?: Access
+  }
+  interface FastifyRequest {
+    /** Set wherever access is not 'public'. */
+    identity: Identity
+  }
+}
+
+export type Request = FastifyRequest
+export type Reply = FastifyReply
+
+/** Schemas that many routes share. */
+export const inWorkspace = Type.Object({ ws: Type.String() })
+export const byPath = Type.Object({ ws: Type.String(), '*': Type.String({ minLength: 1 }) })
+export const byId = Type.Object({ ws: Type.String(), id: Type.String() })
+export const plainText = { produces: ['text/plain'] }
+
+/** @throws EngineError E_INVALID */
+export function uuidOf(id: string, at = 'id'): string {
+  if (!isUuid(id)) throw new EngineError('E_INVALID', `${at} is not a job id: "${id.slice(0, 60)}"`, { at })
+  return id.toLowerCase()
+}
+
+export function sendJson(reply: Reply, text: string): Reply {
+  return reply.header('content-type', 'application/json; charset=utf-8').send(text)
+}
+
+/** One in the workspace, of who may do anything there. @throws EngineError E_FORBIDDEN */
+export function mustBeAdmin(identity: Identity, workspaceId: string | null): void {
+  if (identity.superAdmin || (workspaceId !== null && identity.members[workspaceId]?.isAdmin)) return
+  const who = workspaceId === null ? 'a super admin' : `an admin of workspace "${workspaceId}"`
+  throw new EngineError('E_FORBIDDEN', `only ${who} may do this`)
+}

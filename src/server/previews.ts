@@ -1,0 +1,104 @@
+// Code and flows that come with the request that runs them.
+import { EngineError } from '../core/errors.ts'
+import type { JsonText } from '../core/json.ts'
+import { checkJson } from './args.ts'
+import type { Request, ServerParts } from './parts.ts'
+import type { Target } from './runnables.ts'
+
+interface PreviewBody {
+  content?: unknown
+  language?: unknown
+  lock?: string | null
+  value?: unknown
+  path?: unknown
+  args?: unknown
+  tag?: string | null
+}
+
+function objectOf(request: Request, depthMax: number): Record<string, unknown> {
+  const { value } = checkJson((request.body as string | undefined) ?? '', '$', depthMax)
+  if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value as Record<string, unknown>
+  throw new EngineError('E_INVALID', 'the body is not a JSON object', { at: '$' })
+}
+
+export async function previewOf(
+  parts: ServerParts,
+  request: Request,
+  kind: 'script' | 'flow',
+): Promise<{ target: Target; args: JsonText }> {
+  const body = objectOf(request, parts.limits.jsonDepthMax) as PreviewBody
+  const args = body.args ?? {}
+  if (typeof args !== 'object' || Array.isArray(args))
+    throw new EngineError('E_INVALID', '$.args is not an object', { at: '$.args' })
+  return {
+    target: await (kind === 'flow' ? flowTarget(parts, request, body) : scriptTarget(parts, request, body)),
+    args: JSON.stringify(args),
+  }
+}
+
+async function flowTarget({ deployer }: ServerParts, request: Request, body: PreviewBody): Promise<Target> {
+  const { ws } = request.params as { ws: string }
+  const preview = await deployer.previewFlow({
+    workspaceId: ws,
+    path: pathOf(body),
+    value: body.value,
+    by: request.identity.username,
+  })
+  return { ...preview, tag: tagOf(body) ?? preview.tag, priority: 0 }
+}
+
+async function scriptTarget({ deployer }: ServerParts, request: Request, body: PreviewBody, at = '$'): Promise<Target> {
+  const { ws } = request.params as { ws: string }
+  const { content, language, lock } = body
+  if (typeof content !== 'string') throw new EngineError('E_INVALID', `${at}.content is not a text`, { at: `${at}.content` })
+  if (typeof language !== 'string') throw new EngineError('E_INVALID', `${at}.language is not a text`, { at: `${at}.language` })
+  const by = request.identity.username
+  const preview = await deployer.previewScript({
+    workspaceId: ws,
+    path: pathOf(body),
+    content,
+    language,
+    by,
+    lock,
+    tag: tagOf(body),
+  })
+  return { ...preview, priority: 0 }
+}
+
+const pathOf = (body: PreviewBody): string | undefined =>
+  typeof body.path === 'string' && body.path !== '' ? body.path : undefined
+const tagOf = (body: PreviewBody): string | undefined => (typeof body.tag === 'string' && body.tag !== '' ? body.tag : undefined)
+
+/** What add_batch_jobs runs: something deployed, something given, or nothing at all (`noop`). */
+export async function measuredTarget(parts: ServerParts, request: Request): Promise<Target> {
+  const { ws } = request.params as { ws: string }
+  const body = objectOf(request, parts.limits.jsonDepthMax) as {
+    kind?: unknown
+    path?: unknown
+    flow_value?: unknown
+    rawscript?: unknown
+  }
+  const { kind, path, flow_value: value, rawscript } = body
+  switch (kind) {
+    case 'noop':
+      return flowTarget(parts, request, { value: { modules: [{ id: 'a', value: { type: 'identity' } }] } })
+    case 'script':
+      return parts.runnables.find('p', ws, textOf(path, '$.path'))
+    case 'flow':
+      return value === undefined ? parts.runnables.find('f', ws, textOf(path, '$.path')) : flowTarget(parts, request, { value })
+    case 'rawscript':
+      if (rawscript === null || typeof rawscript !== 'object')
+        throw new EngineError('E_INVALID', '$.rawscript is missing', { at: '$.rawscript' })
+      return scriptTarget(parts, request, rawscript, '$.rawscript')
+    default:
+      throw new EngineError('E_INVALID', '$.kind is not one this engine measures', {
+        at: '$.kind',
+        allowed: ['noop', 'script', 'flow', 'rawscript'],
+      })
+  }
+}
+
+function textOf(value: unknown, at: string): string {
+  if (typeof value !== 'string') throw new EngineError('E_INVALID', `${at} is not a text`, { at })
+  return value
+}

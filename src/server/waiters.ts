@@ -1,0 +1,126 @@
+// Callers that wait for a job's result.
+//   W1. Every waiting id is polled every pollMs and whenever listening begins (again), so a notification that was lost only delays.
+//   W2. A caller gives up by its signal; nothing is kept for it then.
+import { EngineError } from '../core/errors.ts'
+import type { Limits } from '../core/limits.ts'
+import { isUuid } from '../core/job/ids.ts'
+import type { Database } from '../store/db.ts'
+import { readOutcomes, type Finished, type JobStatus } from '../store/job_reads.ts'
+
+/** Callers waiting at a time; each holds a connection. */
+const waitersMax = 20_000
+
+export interface Waiters {
+  /** Resolves when the job is over. @throws EngineError E_BUSY when there are too many, or the server stops; the signal's reason */
+  wait(id: string, signal: AbortSignal): Promise<Finished>
+  /** A payload of the done channel: lines `<id> <status> [<result>]`. */
+  announced(payload: string): void
+  /** Looks for results that nobody told us of. */
+  poll(): Promise<void>
+  count(): number
+  close(): void
+}
+
+interface Waiter {
+  resolve(finished: Finished): void
+  reject(error: unknown): void
+}
+
+export function createWaiters({ db, limits }: { db: Database; limits: Limits }): Waiters {
+  const waiting = new Map<string, Set<Waiter>>()
+  let count = 0
+  let closed = false
+  let polling: Promise<void> | null = null
+  const timer = setInterval(() => void poll(), limits.pollMs)
+  timer.unref()
+
+  function settle(finished: Finished): void {
+    const waiters = waiting.get(finished.id)
+    if (!waiters) return
+    for (const waiter of [...waiters]) waiter.resolve(finished)
+  }
+
+  async function look(ids: string[]): Promise<void> {
+    if (ids.length === 0) return
+    for (const finished of await readOutcomes(db.pool, ids)) settle(finished)
+  }
+
+  function poll(): Promise<void> {
+    // An outage is no reason to forget anybody: the next poll asks again.
+    polling ??= look([...waiting.keys()])
+      .catch(() => {})
+      .finally(() => {
+        polling = null
+      })
+    return polling
+  }
+
+  return {
+    wait(id, signal) {
+      if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
+      if (count >= waitersMax) {
+        return Promise.reject(new EngineError('E_BUSY', `${waitersMax} callers wait for results already`, { retryAfterS: 1 }))
+      }
+      return new Promise((resolve, reject) => {
+        const leave = (): void => {
+          signal.removeEventListener('abort', abort)
+          const others = waiting.get(id)
+          if (others?.delete(waiter)) count -= 1
+          if (others?.size === 0) waiting.delete(id)
+        }
+        const abort = (): void => waiter.reject(signal.reason)
+        const waiter: Waiter = {
+          resolve(finished) {
+            leave()
+            resolve(finished)
+          },
+          reject(error) {
+            leave()
+            reject(error as Error)
+          },
+        }
+        const others = waiting.get(id) ?? new Set()
+        waiting.set(id, others.add(waiter))
+        count += 1
+        if (signal.aborted) abort()
+        else signal.addEventListener('abort', abort, { once: true })
+      })
+    },
+    announced(payload) {
+      const told = payload.split('\n').map(finishedOf)
+      if (told.includes(null)) {
+        void poll() // not the lines we know: only a hint then
+        return
+      }
+      const untold: string[] = []
+      for (const finished of told as Told[]) {
+        if (finished.result === null) untold.push(finished.id)
+        else settle(finished as Finished)
+      }
+      const ours = untold.filter((id) => waiting.has(id))
+      if (ours.length > 0) look(ours).catch(() => {}) // polled again soon
+    },
+    poll,
+    count: () => count,
+    close() {
+      closed = true
+      clearInterval(timer)
+      const error = new EngineError('E_BUSY', 'the server is stopping; the job goes on', { retryAfterS: 1 })
+      for (const waiters of [...waiting.values()]) for (const waiter of [...waiters]) waiter.reject(error)
+    },
+  }
+}
+
+interface Told {
+  id: string
+  status: JobStatus
+  result: string | null
+}
+
+function finishedOf(line: string): Told | null {
+  const id = line.slice(0, 36)
+  if (!isUuid(id) || line[36] !== ' ') return null
+  const cut = line.indexOf(' ', 37)
+  const status = (cut === -1 ? line.slice(37) : line.slice(37, cut)) as JobStatus
+  return { id, status, result: cut === -1 ? null : line.slice(cut + 1) }
+}
