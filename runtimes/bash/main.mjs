@@ -153,7 +153,8 @@ function finish(call, code, signal) {
   if (code !== 0) {
     const ending = signal ? `was ended by ${signal}` : `exited with code ${code}`
     const last = call.errorLines.length > 0 ? `: ${call.errorLines.join('\n').replaceAll(settings.code, settings.source)}` : ''
-    fail(call, { name: 'ExecutionError', message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
+    const name = /annot allocate|emory exhausted|ut of memory|MemoryError/.test(last) ? 'OutOfMemory' : 'ExecutionError'
+    fail(call, { name, message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
     return
   }
   const text = resultOf(call)

@@ -395,10 +395,13 @@ def accepted(main):
 
 
 def limit_memory():
+    """RLIMIT_DATA counts what can be written, not address space: threads, NumPy and child programs reserve a lot of that."""
+    if not sys.platform.startswith("linux"):
+        return
     with open("/proc/self/statm") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
+        used = int(file.read().split()[5]) * resource.getpagesize()
     bound = used + (MEMORY_MIB << 20)
-    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 
 def serve(main, needs_environment):

@@ -1,7 +1,9 @@
 // The runners of one key and the calls that wait for them.
 //   G1. HOT. A call goes to the runner with the most room, or to the queue's end; a frame of results draws from its head.
 //   G2. A runner that dies is replaced alone: at once if it had served a call, later and later if they keep dying before that.
-//   G3. Calls never wait for code that cannot be loaded: they fail with the reason.
+//   G3. When a runner died while several calls ran, none is blamed: they run again, and after a second such death one at a
+//       time in a runner of their own, where the guilty one shows itself.
+//   G4. Calls never wait for code that cannot be loaded: they fail with the reason.
 import { EngineError, type UserError } from '../core/errors.ts'
 import type { PreparedCode } from './artifacts.ts'
 import { canceledError } from './failures.ts'
@@ -13,6 +15,7 @@ const startFailuresMax = 3
 /** By the number of deaths in a row of runners that had served nothing. */
 const backoffMs = [0, 0, 50, 200, 1_000, 5_000] as const
 const retryStartMs = 5_000
+const suspectAfterCrashes = 2
 
 export type RunnerEvent =
   | { kind: 'ready'; key: string; pid: number; startMs: number }
@@ -43,6 +46,8 @@ export class Group implements RunnerOwner {
   readonly #options: GroupOptions
   #queue: Entry[] = []
   #head = 0
+  #suspects: Entry[] = []
+  #aloneStarting = false
   #starting = 0
   #startFailures = 0
   #startFailedMs = 0
@@ -60,13 +65,18 @@ export class Group implements RunnerOwner {
   }
 
   get queued(): number {
-    return this.#queue.length - this.#head
+    return this.#queue.length - this.#head + this.#suspects.length
   }
 
   get inFlight(): number {
     let sum = 0
     for (const runner of this.runners) sum += runner.entries.size
     return sum
+  }
+
+  /** Its runners but the one for suspects. */
+  get #shared(): Runner[] {
+    return this.runners.filter((runner) => !runner.alone)
   }
 
   get idle(): boolean {
@@ -103,6 +113,10 @@ export class Group implements RunnerOwner {
   // ---- what its runners tell
 
   hasRoom(runner: Runner): void {
+    if (runner.alone) {
+      this.#examine(runner)
+      return
+    }
     let room = runner.room()
     while (room > 0 && this.#head < this.#queue.length) {
       runner.dispatch(this.#queue[this.#head]!)
@@ -130,14 +144,17 @@ export class Group implements RunnerOwner {
 
   died(runner: Runner, error: UserError, again: Entry[]): void {
     this.runners.splice(this.runners.indexOf(runner), 1)
-    if (again.length > 0) {
-      this.#queue = [...again, ...this.#queue.slice(this.#head)]
-      this.#head = 0
-    }
+    this.#takeBack(again)
     if (this.#closed || (this.#leaving !== null && this.queued === 0)) {
       this.#leaveIfIdle()
       return
     }
+    if (runner.alone) {
+      if (!runner.wasReady) this.#failSuspects(error)
+      if (this.#suspects.length > 0) void this.#startAlone()
+      return
+    }
+    if (this.#suspects.length > 0) void this.#startAlone()
     this.#barrenDeaths = runner.served > 0 ? 0 : this.#barrenDeaths + 1
     this.restarts++
     if (!runner.wasReady) this.#startFailed(error)
@@ -145,6 +162,44 @@ export class Group implements RunnerOwner {
     const restartInMs = this.#fill()
     if (!this.#broken) this.#options.report({ kind: 'died', key: this.spec.key, pid: runner.pid, error, restartInMs })
     for (const other of [...this.runners]) this.hasRoom(other)
+  }
+
+  #takeBack(again: Entry[]): void {
+    if (again.length === 0) return
+    const innocent = again.filter((entry) => entry.crashes < suspectAfterCrashes)
+    this.#suspects.push(...again.filter((entry) => entry.crashes >= suspectAfterCrashes))
+    this.#queue = [...innocent, ...this.#queue.slice(this.#head)]
+    this.#head = 0
+  }
+
+  // ---- suspects
+
+  #examine(runner: Runner): void {
+    if (runner.state !== 'ready' || runner.entries.size > 0) return
+    const suspect = this.#suspects.shift()
+    if (suspect !== undefined) runner.dispatch(suspect)
+    else runner.stop()
+    if (this.#leaving !== null) this.#leaveIfIdle()
+  }
+
+  /** Never rejects. */
+  async #startAlone(): Promise<void> {
+    if (this.#aloneStarting || this.#closed || this.runners.some((runner) => runner.alone)) return
+    this.#aloneStarting = true
+    try {
+      const runner = this.#options.start(this.spec, await this.#options.prepare(this.spec), this)
+      runner.alone = true
+      this.runners.push(runner)
+    } catch (error) {
+      this.#failSuspects({ name: 'RunnerExit', message: (error as Error).message })
+    }
+    this.#aloneStarting = false
+  }
+
+  #failSuspects(error: UserError): void {
+    const suspects = this.#suspects
+    this.#suspects = []
+    for (const suspect of suspects) suspect.fail(error, 0)
   }
 
   // ---- starting
@@ -161,7 +216,7 @@ export class Group implements RunnerOwner {
   }
 
   #settleWaiters(): void {
-    const ready = this.runners.filter((runner) => runner.state === 'ready').length
+    const ready = this.#shared.filter((runner) => runner.state === 'ready').length
     for (const waiter of this.#waiters) if (waiter.runners <= ready) waiter.resolve()
     this.#waiters = this.#waiters.filter((waiter) => waiter.runners > ready)
   }
@@ -169,7 +224,7 @@ export class Group implements RunnerOwner {
   /** Starts what is missing, now or after the back-off. Returns the delay. */
   #fill(): number {
     if (this.#closed || this.#timer !== null) return 0
-    const missing = this.replicas - this.runners.length - this.#starting
+    const missing = this.replicas - this.#shared.length - this.#starting
     if (missing <= 0) return 0
     if (this.#startFailures >= startFailuresMax && performance.now() - this.#startFailedMs < retryStartMs) {
       this.#cannotLoad(this.#lastError!)
@@ -183,7 +238,7 @@ export class Group implements RunnerOwner {
     }
     this.#timer = setTimeout(() => {
       this.#timer = null
-      const now = this.replicas - this.runners.length - this.#starting
+      const now = this.replicas - this.#shared.length - this.#starting
       for (let i = 0; i < now; i++) void this.#start()
     }, delayMs)
     return delayMs
@@ -220,7 +275,7 @@ export class Group implements RunnerOwner {
       const text = error.message.startsWith(at) ? error.message : `${at}: the code cannot be loaded: ${error.message}`
       waiter.reject(new EngineError('E_CODE_INVALID', text, { at, cause: error }))
     }
-    if (this.runners.some((runner) => runner.state === 'ready')) return
+    if (this.#shared.some((runner) => runner.state === 'ready')) return
     this.#broken = true
     this.#options.report({ kind: 'broken', key: this.spec.key, error })
     const entries = this.#queue.slice(this.#head)
@@ -234,6 +289,11 @@ export class Group implements RunnerOwner {
 
   /** True if the call was found here. */
   cancel(call: Call, reason: string): boolean {
+    const suspect = this.#suspects.findIndex((entry) => entry.call === call)
+    if (suspect !== -1) {
+      this.#suspects.splice(suspect, 1)[0]!.fail(canceledError(reason), 0)
+      return true
+    }
     for (let i = this.#head; i < this.#queue.length; i++) {
       const entry = this.#queue[i]!
       if (entry.call !== call) continue
@@ -289,6 +349,7 @@ export class Group implements RunnerOwner {
   close(): Promise<void> {
     this.#queue = []
     this.#head = 0
+    this.#suspects = []
     for (const runner of this.runners) {
       for (const entry of runner.entries.values()) entry.answered = true
       runner.kill(canceledError('the pool is closed'), true)

@@ -71,6 +71,8 @@ export class Runner {
   readonly startedMs = performance.now()
   state: RunnerState = 'starting'
   wasReady = false
+  /** It runs suspects, one at a time, and nothing else. */
+  alone = false
   served = 0
   /** Why the code does not load; set by `broken`. */
   broken: UserError | null = null
@@ -113,7 +115,7 @@ export class Runner {
 
   /** Calls it may still be given. */
   room(): number {
-    if (this.state !== 'ready' || (this.#bytes > windowBytesMax && this.entries.size > 0)) return 0
+    if (this.state !== 'ready' || this.alone || (this.#bytes > windowBytesMax && this.entries.size > 0)) return 0
     return this.#window - this.entries.size
   }
 
@@ -340,7 +342,7 @@ export class Runner {
 
   // ---- the end
 
-  /** Ends it by force. The call in doubt gets this error, unless the guilty one is known. */
+  /** Ends it by force. If it is not known which call is guilty, those that ran are in doubt. */
   kill(error: UserError, guiltyKnown: boolean): void {
     this.#guiltyKnown ||= guiltyKnown
     this.#killedFor ??= error
@@ -358,17 +360,20 @@ export class Runner {
 
   exited(exit: Exit): void {
     const error = this.#killedFor ?? exitError(exit, this.#stderr, this.#limits.runnerMemoryMib)
-    const doubt = this.wasReady && !this.#guiltyKnown ? this.#lastBegun() : null
     const { begun, oldest } = this.#progress()
+    const unanswered = [...this.entries.values()].filter((entry) => !entry.answered)
+    const running = unanswered.filter((entry) => entry.id <= begun && entry.id >= oldest && entry.stopError === null)
+    if (!this.#guiltyKnown) {
+      for (const entry of running) entry.crashes++
+      // Only one was running: it did it, or at least nobody else did.
+      if (running.length === 1) running[0]!.fail(error, 0)
+    }
     this.state = 'dead'
     const again: Entry[] = []
-    for (const entry of this.entries.values()) {
-      if (entry.answered) continue
-      const running = entry.id <= begun && entry.id >= oldest
-      if (running) entry.crashes++
+    for (const entry of unanswered) {
       if (entry.stopError !== null) entry.fail(entry.stopError, 0)
-      else if (entry === doubt || entry.crashes >= this.#limits.crashesMax) entry.fail(error, 0)
-      else again.push(entry)
+      else if (entry.crashes >= this.#limits.crashesMax) entry.fail(error, 0)
+      else if (!entry.answered) again.push(entry)
     }
     this.entries.clear()
     this.#out = []

@@ -18,6 +18,7 @@ case "$what" in
     echo "{\\"job\\":\\"$WM_JOB_ID\\",\\"flow\\":\\"$WM_FLOW_JOB_ID\\",\\"root\\":\\"$WM_ROOT_JOB_ID\\",\\"token\\":\\"$WM_TOKEN\\",\\"color\\":\\"$COLOR\\"}" ;;
   exit) exit 3 ;;
   hang) echo hanging; sleep 10000 ;;
+  memory) x=xxxxxxxxxxxxxxxx; while :; do x="$x$x"; done ;;
   nul) printf 'a\\000b' ;;
   big) head -c "$value" /dev/zero | tr '\\0' x ;;
   pieces) echo 'WM_STREAM: one '; echo 'WM_STREAM: two' ;;
@@ -29,5 +30,5 @@ runtimeContract({
   runtime: 'bash',
   program,
   broken: { program: 'if true; then\necho', error: /unexpected end of file/ },
-  can: { anyText: false, die: false, memory: false, unprintable: null, kill: true, overlap: true },
+  can: { anyText: false, die: false, memory: true, unprintable: null, kill: true, overlap: true },
 })
