@@ -3,7 +3,7 @@
 //   P2. Closing: new requests are refused, callers who wait are told to come back, what was accepted is stored.
 import swagger from '@fastify/swagger'
 import { Ajv } from 'ajv'
-import Fastify, { type FastifyBaseLogger } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger } from 'fastify'
 import { randomInt } from 'node:crypto'
 import type { Limits } from '../core/limits.ts'
 import { createDeployer, type Deployer } from '../deploy/deploy.ts'
@@ -90,8 +90,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
 function createApp(limits: Limits, log: FastifyBaseLogger): App {
   const app = Fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
-    // No request has a log of its own: nothing is logged per request.
+    // Nothing is logged per request, so no request needs a log of its own.
+    logController: new LogController({ disableRequestLogging: true }),
     childLoggerFactory: (logger) => logger,
     bodyLimit: limits.bodyBytesMax,
     exposeHeadRoutes: false,

@@ -159,7 +159,7 @@ export interface JobListOptions {
 
 export function listJobs(on: Queryable, workspaceId: string, options: JobListOptions): Promise<JobSummary[]> {
   const { which, filter, limit, offset, oldestFirst } = options
-  return run<JobSummary>(on, 'list_jobs', [workspaceId, which, JSON.stringify(filter), limit, offset, oldestFirst])
+  return run<JobSummary>(on, oldestFirst ? 'list_jobs_oldest' : 'list_jobs', [workspaceId, which, JSON.stringify(filter), limit, offset])
 }
 
 export interface QueueCount {

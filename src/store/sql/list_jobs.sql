@@ -1,5 +1,5 @@
--- list_jobs: $1 workspace, $2 'all' | 'queue' | 'completed', $3 json of filters (each optional), $4 limit, $5 offset,
--- $6 oldest first. Without args, results and journals: a list stays small.
+-- list_jobs: $1 workspace, $2 'all' | 'queue' | 'completed', $3 json of filters (each optional), $4 limit, $5 offset;
+-- newest first (list_jobs_oldest: the other way round). Without args, results and journals: a list stays small.
 with asked as materialized (
   select * from json_to_record($3) as f
     (path text, path_start text, version_id bigint, created_by text, tag text, parent_id uuid, has_null_parent boolean,
@@ -32,7 +32,7 @@ with asked as materialized (
       and (asked.started_before is null or j.started_at < asked.started_before)
       and (asked.started_after is null or j.started_at > asked.started_after)
       and (asked.args is null or j.args::jsonb @> asked.args)
-    order by case when $6 then j.id end, j.id desc limit $4 + $5)
+    order by j.id desc limit $4::integer + $5::integer)
   union all
   (select j.id, j.version_id, v.path, v.kind, j.tag, 'done', j.status, 0::smallint, j.worker_id,
           j.lost, j.created_by, null, j.started_at, j.completed_at, j.parent_id, j.canceled_by,
@@ -53,12 +53,12 @@ with asked as materialized (
       and (asked.completed_after is null or j.completed_at > asked.completed_after)
       and (asked.args is null or j.args::jsonb @> asked.args)
       and (asked.result is null or j.result::jsonb @> asked.result)
-    order by case when $6 then j.id end, j.id desc limit $4 + $5)
+    order by j.id desc limit $4::integer + $5::integer)
 )
 select id as "id", version_id as "versionId", path as "path", kind as "kind", tag as "tag", state as "state", status as "status",
        priority as "priority", worker_id as "workerId", lost as "lost", created_by as "createdBy", run_at as "runAt",
        started_at as "startedAt", completed_at as "completedAt", parent_id as "parentId", canceled_by as "canceledBy",
        canceled_reason as "canceledReason"
   from found
- order by case when $6 then id end, id desc
- limit $4 offset $5;
+ order by id desc
+ limit $4::integer offset $5::integer;
