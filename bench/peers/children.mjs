@@ -57,9 +57,13 @@ export async function runToEnd(command, args, options) {
   if (how !== 'exit code 0') throw new Error(`${started.name} ended with ${how}: ${logEnd(started.log)}`)
 }
 
-export function logEnd(log, lines = 6) {
+/** The last lines of a log that say something: no stack frames, no empty lines. */
+export function logEnd(log, lines = 4) {
   try {
-    return readFileSync(log, 'utf8').trim().split('\n').slice(-lines).join(' | ').slice(-600)
+    const said = readFileSync(log, 'utf8')
+      .split('\n')
+      .filter((line) => line.trim() && !/^\s+at |^Node\.js v|^\s*\^+$|^npm (notice|warn)/.test(line))
+    return said.slice(-lines).join(' | ').slice(-600)
   } catch {
     return ''
   }
