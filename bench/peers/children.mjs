@@ -38,6 +38,7 @@ export function launch(command, args, { log, cwd, env, ipc = false, group = fals
     stdio: ['ignore', out, out, ...(ipc ? ['ipc'] : [])],
   })
   closeSync(out)
+  child.on('error', () => {}) // a message to a process that has just ended; what ended it is told below
   const started = { child, log, group, stopSignal, exited: null, name: command.split('/').at(-1) }
   started.exited = new Promise((resolve) => {
     child.once('error', (error) => resolve(error.message))
@@ -81,7 +82,7 @@ export async function stop(started, graceMs = 8_000) {
 /** Stops what runs; `forGood` also keeps anything new from starting, for the way out. */
 export async function stopAll({ forGood = false } = {}) {
   closing ||= forGood
-  await Promise.all([...children].map((started) => stop(started, 3_000)))
+  await Promise.all([...children].map((started) => stop(started, started.group ? 10_000 : 3_000)))
 }
 
 function signal({ child, group }, name) {
