@@ -22,7 +22,7 @@ export async function buildBash(source: Source): Promise<BuiltCode> {
 
 function syntaxError(source: Source, stderr: string): Error {
   const first = /line (\d+): (.*)/.exec(stderr)
-  if (!first) return codeError(source, `bash does not accept it: ${stderr.trim().slice(0, 300)}`)
+  if (!first) return codeError(source, `bash cannot read it: ${stderr.trim().slice(0, 300) || 'it may be nested too deeply'}`)
   return codeError(source, first[2]!, { line: Number(first[1]), column: 1 })
 }
 

@@ -1,7 +1,7 @@
 // Reads the parameters of a TypeScript step's `main`: names in order, and a JSON Schema as far as the types tell.
 //   S1. Types known: primitives, literals and unions of them, arrays, tuples, object types, Record, Date, and types and
 //       interfaces declared in the same file. Anything else is {}: every value is allowed.
-import { parseSync, type BindingPattern, type Expression, type ParamPattern, type Program, type Statement } from 'oxc-parser'
+import type { BindingPattern, Expression, ParamPattern, Program, Statement } from 'oxc-parser'
 import type { TSSignature, TSType, TSTypeReference } from 'oxc-parser'
 import type { Json } from '../core/json.ts'
 
@@ -18,8 +18,7 @@ type LocalTypes = Map<string, TSType | TSSignature[]>
 const depthMax = 8
 
 /** The parameters of the function exported as `main`; null if this file does not define it as a function. */
-export function mainParameters(fileName: string, code: string): Parameter[] | null {
-  const { program } = parseSync(fileName, code, { lang: 'ts' })
+export function mainParameters(program: Program): Parameter[] | null {
   const params = exportedFunction(program, 'main')
   if (!params) return null
   const types = localTypes(program)
@@ -181,9 +180,9 @@ function schemaOf(type: TSType, types: LocalTypes, depth: number): Schema {
     case 'TSTupleType':
       return { type: 'array' }
     case 'TSParenthesizedType':
-      return schemaOf(type.typeAnnotation, types, depth)
+      return schemaOf(type.typeAnnotation, types, depth + 1)
     case 'TSTypeOperator':
-      return type.operator === 'readonly' ? schemaOf(type.typeAnnotation, types, depth) : {}
+      return type.operator === 'readonly' ? schemaOf(type.typeAnnotation, types, depth + 1) : {}
     case 'TSUnionType':
       return unionOf(type.types, types, depth)
     case 'TSTypeLiteral':

@@ -4,10 +4,11 @@
 import { realpath } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { join, sep } from 'node:path'
-import { build, type BuildFailure, type BuildResult, type Message, type Plugin } from 'esbuild'
-import type { EngineError } from '../core/errors.ts'
+import { build, stop, type BuildFailure, type BuildOptions, type BuildResult, type Message, type Plugin } from 'esbuild'
+import { messageOf, type EngineError } from '../core/errors.ts'
 import { isRange, type NpmCache, type Packages } from './npm.ts'
-import { mainParameters } from './signature.ts'
+import { parseTypescript } from './parse.ts'
+import { mainParameters, type Parameter } from './signature.ts'
 import { argumentsSchema, codeError, type BuiltCode, type Source } from './source.ts'
 
 type Bundle = BuildResult<{ write: false; metafile: true }>
@@ -17,6 +18,7 @@ const requireBanner =
   "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
 
 const bundleCharsMax = 64 << 20
+const tooDeep = 'it is nested too deeply to be read; divide it into smaller functions or expressions'
 
 /** @throws EngineError E_CODE_INVALID */
 export async function buildTypescript(source: Source, npm: NpmCache): Promise<BuiltCode> {
@@ -33,7 +35,7 @@ export async function buildTypescript(source: Source, npm: NpmCache): Promise<Bu
   return described(source, made, lock)
 }
 
-function described(source: Source, made: Bundle, lock: string | null): BuiltCode {
+async function described(source: Source, made: Bundle, lock: string | null): Promise<BuiltCode> {
   const output = Object.values(made.metafile.outputs).find((one) => one.entryPoint !== undefined)!
   if (!output.exports.includes('main')) {
     throw codeError(source, 'no exported function "main"; export one: export async function main(x: string) { … }')
@@ -44,7 +46,7 @@ function described(source: Source, made: Bundle, lock: string | null): BuiltCode
     const sizeMiB = (content.length / (1 << 20)).toFixed(0)
     throw codeError(source, `with the packages it imports it has ${sizeMiB} MiB; a step may have ${bundleCharsMax >> 20}`)
   }
-  const parameters = mainParameters(source.name, source.content) ?? mainParameters('bundle.mjs', code)
+  const parameters = (await parametersOf(source, source.content)) ?? (await parametersOf(source, code))
   if (!parameters) {
     throw codeError(
       source,
@@ -61,6 +63,16 @@ function described(source: Source, made: Bundle, lock: string | null): BuiltCode
   }
 }
 
+async function parametersOf(source: Source, code: string): Promise<Parameter[] | null> {
+  const program = await parseTypescript(code)
+  try {
+    if (program) return mainParameters(program)
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error // else the stack is full
+  }
+  throw codeError(source, tooDeep)
+}
+
 function textOf(made: Bundle, ending: string): string {
   return made.outputFiles.find(({ path }) => path.endsWith(ending))!.text
 }
@@ -73,7 +85,22 @@ function withoutPackages(map: string, source: Source): string {
 }
 
 async function bundle(source: Source, plugin: Plugin, folder: string | undefined): Promise<Bundle> {
-  const made: Bundle = await build({
+  const options = bundleOptions(source, plugin, folder)
+  const made = await builtBy(options).catch((error: Partial<BuildFailure>) => {
+    const first = error.errors?.[0]
+    throw first ? buildError(source, first) : isServiceLost(error) ? codeError(source, tooDeep) : error
+  })
+  const outside = Object.keys(made.metafile.inputs).find(
+    (path) => path !== source.name && !/^(\(disabled\):)?node_modules\//.test(path),
+  )
+  if (outside !== undefined) throw codeError(source, `a package reaches outside of its folder (${outside}); it cannot be bundled`)
+  return made
+}
+
+type Options = BuildOptions & { write: false; metafile: true }
+
+function bundleOptions(source: Source, plugin: Plugin, folder: string | undefined): Options {
+  return {
     stdin: { contents: source.content, sourcefile: source.name, loader: 'ts' },
     absWorkingDir: folder ?? sep,
     outfile: join(folder ?? sep, 'step.mjs'),
@@ -90,15 +117,29 @@ async function bundle(source: Source, plugin: Plugin, folder: string | undefined
     tsconfigRaw: '{}',
     banner: folder === undefined && !/\brequire\b/.test(source.content) ? {} : { js: requireBanner },
     plugins: [plugin],
-  }).catch((error: BuildFailure) => {
-    const first = error.errors?.[0]
-    throw first ? buildError(source, first) : error
-  })
-  const outside = Object.keys(made.metafile.inputs).find(
-    (path) => path !== source.name && !/^(\(disabled\):)?node_modules\//.test(path),
-  )
-  if (outside !== undefined) throw codeError(source, `a package reaches outside of its folder (${outside}); it cannot be bundled`)
-  return made
+  }
+}
+
+let service = 0 // esbuild's process, counted: it is one for the whole of ours
+
+/** Code nested past a limit ends esbuild's process, and with it every build under way: those get another, once or twice. */
+async function builtBy(options: Options, attempts = 3): Promise<Bundle> {
+  const mine = service
+  try {
+    return await build(options)
+  } catch (error) {
+    if (!isServiceLost(error)) throw error
+    if (mine === service) {
+      service += 1
+      await stop() // forgets the process that ended, so that the next build starts one
+    }
+    if (attempts === 1) throw error
+    return builtBy(options, attempts - 1)
+  }
+}
+
+function isServiceLost(error: unknown): boolean {
+  return (error as Partial<BuildFailure>).errors === undefined && messageOf(error).startsWith('The service ')
 }
 
 function buildError(source: Source, { location, text }: Message): EngineError {

@@ -1,5 +1,5 @@
 // Building steps: what runs, what is refused and where the fault is, in every language.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -35,6 +35,7 @@ describe('what is refused, and where', () => {
     ['TypeScript without main', 'bun', 'export const x = 1', /no exported function "main"/],
     ['a main that is not exported', 'deno', 'function main() {}', /no exported function "main"/],
     ['a main that is no function', 'nativets', 'export const main = 3', /parameters of "main" cannot be read/],
+    ['a main that no function in sight defines', 'bun', 'const { main } = { main: (x) => x }\nexport { main }', /cannot be read/],
     ['a syntax error in TypeScript', 'bun', 'export function main() {\n  return 1 +* 2\n}', /step\.ts:2:13: Unexpected "\*"/],
     [
       'an import of a file',
@@ -61,6 +62,13 @@ describe('what is refused, and where', () => {
     ['a syntax error in Python', 'python3', 'def main():\n    return (1 +', /step\.ts:2:12: '\(' was never closed/],
     ['a Python main that is no function', 'python3', 'x = 1\nmain = x', /step\.ts:2:1: .*define it with def/],
     ['a syntax error in Bash', 'bash', 'echo a\nif true; then\n', /step\.ts:3:1: syntax error: unexpected end of file/],
+    [
+      'TypeScript nested too deeply',
+      'bun',
+      `export const main = (x = ${'('.repeat(20_000)}1${')'.repeat(20_000)}) => x`,
+      /nested too deeply/,
+    ],
+    ['Python nested too deeply', 'python3', `def main(): return ${'('.repeat(5_000)}`, /too many nested parentheses/],
     ['no Bash at all', 'bash', '\n', /no code/],
   ]
   test.each(cases)('%s', async (_what, language, content, message) => {
@@ -164,6 +172,23 @@ describe('TypeScript', () => {
       },
       required: ['item'],
     })
+  })
+
+  test('long code is read as short code is', async () => {
+    const code = `type A = { b: 1n | string }\nexport async function main(a: A, re = /x/, n = 2) {}\n${Array.from({ length: 1_000 }, (_, i) => `function f${i}() {}\n`).join('')}`
+    const { built, schema } = await made('bun', code)
+    expect(built.params).toEqual(['a', 're', 'n'])
+    expect(schema).toMatchObject({ properties: { a: { type: 'object' }, n: { type: 'number', default: 2 } }, required: ['a'] })
+  })
+
+  test.runIf(process.platform === 'linux')('builds under way outlive the end of the bundler', async () => {
+    await made('bun', 'export const main = () => "started"')
+    const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8').trim().split(' ')
+    const services = children.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('esbuild'))
+    expect(services).not.toEqual([])
+    const building = builder.build(Array.from({ length: 40 }, (_, i) => source('bun', `export const main = () => ${i}`)))
+    for (const pid of services) process.kill(Number(pid), 'SIGKILL')
+    expect(await building).toHaveLength(40)
   })
 
   test('a type that names itself ends', async () => {
