@@ -64,7 +64,8 @@ function drainChild(child: ChildProcess): void {
 
 /** In a child: the signal that its parent is gone. Ctrl-C is the parent's business. */
 export function followParent(gone: () => void): void {
-  if (process.send === undefined) return
+  if (process.connected === undefined) return // started by hand: nobody's child
+  if (!process.connected) return gone() // before we could listen
   process.on('disconnect', gone)
   process.channel?.unref()
 }

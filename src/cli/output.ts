@@ -3,7 +3,7 @@
 //   O2. A stack is shown only with MILLRACE_DEBUG set.
 import { styleText } from 'node:util'
 import Table from 'cli-table3'
-import { ClientError } from '../client/client.ts'
+import { ClientError, RunFailedError } from '../client/client.ts'
 import { EngineError, messageOf } from '../core/errors.ts'
 
 export function print(text: string): void {
@@ -72,6 +72,7 @@ interface ToldError {
 }
 
 function toldError(error: unknown): ToldError {
+  if (error instanceof RunFailedError) return { code: error.code, message: error.message, at: error.at && `step ${error.at}` }
   if (error instanceof ClientError) return { code: error.code, message: error.message, at: error.at, help: wayOut(error) }
   if (error instanceof EngineError) return { code: error.code, message: error.message, at: error.details.at }
   return {
@@ -87,7 +88,7 @@ export function printError(error: unknown, options: { json: boolean }): void {
     note(JSON.stringify({ error: told }))
   } else {
     const label = process.stderr.isTTY ? styleText(['red', 'bold'], 'error') : 'error'
-    const place = told.at !== undefined && !told.message.includes(told.at) ? `\n  at ${told.at}` : ''
+    const place = told.at === undefined || told.message.includes(told.at) ? '' : `\n  at ${told.at}`
     note(`${label}: ${told.message}${place}${told.help ? `\n  ${told.help}` : ''}`)
   }
   if (process.env['MILLRACE_DEBUG'] && error instanceof Error) note(error.stack ?? '')

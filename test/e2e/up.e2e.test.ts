@@ -93,7 +93,7 @@ ${options.dedicated ? 'dedicated_worker: true\n' : ''}value:
     command(home, ['flow', 'push', flow({ code }), 'f/fails'])
     const { exitCode, out, err } = command(home, ['flow', 'run', 'f/fails', '--wait'])
     expect({ exitCode, out }).toEqual({ exitCode: 1, out: '' })
-    expect(err).toMatch(/error: RangeError: no such thing\n {2}at a$/m)
+    expect(err).toMatch(/error: RangeError: no such thing\n {2}at step a$/m)
   })
 
   test('a document with a fault is refused at its file and line', () => {

@@ -13,10 +13,18 @@ const main = join(root, 'dist', 'cli', 'main.js')
 export function stateFolder(): string {
   const home = mkdtempSync(join(tmpdir(), 'millrace-up-'))
   afterAll(() => {
-    for (const pid of processesOf(home)) process.kill(pid, 'SIGKILL')
+    for (const pid of processesOf(home)) endIfThere(pid)
     rmSync(home, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 })
   })
   return home
+}
+
+function endIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // it has ended meanwhile
+  }
 }
 
 function environment(home: string, extra: Record<string, string> = {}): NodeJS.ProcessEnv {
