@@ -1,5 +1,6 @@
 // The promise under kill -9: 20,000 events run, the worker that holds some of them is killed, a second one finishes them all.
 // No event lost, none recorded twice. Prints the counts.
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -27,7 +28,7 @@ async function startWorker(): Promise<Program> {
   const worker = startProgram([process.execPath, 'dist/cli/main.js', 'worker', '--dedicated', flow.tag], {
     env: { DATABASE_URL: engine.db.url, MILLRACE_HOME: home, MILLRACE_LOG_LEVEL: 'info', MILLRACE_TOKEN: 'unused' },
   })
-  while (!/worker ready/.test(await worker.nextLine())) continue
+  while (!/worker ready/.test(worker.errors())) await once(worker.child.stderr!, 'data')
   return worker
 }
 
