@@ -97,6 +97,7 @@ export function createDeployer({ db, limits, home }: { db: Database; limits: Lim
     async deployFlow({ workspaceId, path, document, by, mustExist }) {
       assertPath(path)
       const flow = parseFlow(document, limits)
+      assertSamePath(document, path)
       await getWorkspace(db.pool, workspaceId)
       const earlier = await currentFlow(db.pool, workspaceId, path)
       expectExistence({ mustExist, exists: earlier !== null, path })
@@ -226,6 +227,13 @@ function newVersion(parts: VersionParts, made: Map<string, Made>): NewVersion {
 
 function artifactsOf(made: Map<string, Made>): Made['artifact'][] {
   return [...new Map([...made.values()].map(({ artifact }) => [artifact.key, artifact])).values()]
+}
+
+function assertSamePath(document: unknown, path: string): void {
+  const named = (document as { path?: unknown }).path ?? path
+  if (named === path) return
+  const text = `$.path is ${JSON.stringify(named).slice(0, 100)}, but this is "${path}": a flow keeps its path; deploy it under the new one, then archive this one`
+  throw new EngineError('E_INVALID', text, { at: '$.path' })
 }
 
 function expectExistence({ mustExist, exists, path }: { mustExist: boolean | undefined; exists: boolean; path: string }): void {

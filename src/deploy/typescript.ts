@@ -40,7 +40,8 @@ async function described(source: Source, made: Bundle, lock: string | null): Pro
   if (!output.exports.includes('main')) {
     throw codeError(source, 'no exported function "main"; export one: export async function main(x: string) { … }')
   }
-  const [map, code] = [textOf(made, '.map'), textOf(made, '.mjs')]
+  const map = textOf(made, '.map')
+  const code = textOf(made, '.mjs').replaceAll('\0', '\\x00') // Postgres stores no NUL; in strings and patterns this means the same
   const content = `${code}//# sourceMappingURL=data:application/json;base64,${Buffer.from(withoutPackages(map, source)).toString('base64')}\n`
   if (content.length > bundleCharsMax) {
     const sizeMiB = (content.length / (1 << 20)).toFixed(0)

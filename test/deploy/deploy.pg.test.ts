@@ -147,6 +147,7 @@ describe('what is refused stores nothing', () => {
   const cases: [what: string, request: { path?: string; workspaceId?: string; document: unknown }, code: string, at: string][] = [
     ['a path with a space', { path: 'f/a b', document: good }, 'E_INVALID', '$.path'],
     ['a path that climbs', { path: 'f/../x', document: good }, 'E_INVALID', '$.path'],
+    ['a document with another path', { document: document([step('a')], { path: 'f/moved' }) }, 'E_INVALID', '$.path'],
     ['a document that is no flow', { document: { value: { modules: 3 } } }, 'E_FLOW_INVALID', '$.value.modules'],
     [
       'a priority out of range',
