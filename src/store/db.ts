@@ -3,16 +3,19 @@
 //   S2. json and int8 columns arrive as text (JsonText, and ids as strings); whoever needs the value parses it.
 //   S3. The pool is for requests; what must not wait in its queue (claims, commits, LISTEN) connects for itself.
 import { readFileSync } from 'node:fs'
-import pg from 'pg'
+import type pg from 'pg'
+import { Client, Pool, types as pgTypes } from 'pg'
 import { EngineError, messageOf } from '../core/errors.ts'
 
 const jsonOid = 114
 const int8Oid = 20
 
 const types: pg.CustomTypesConfig = {
-  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    oid === jsonOid || oid === int8Oid ? (text: string) => text : pg.types.getTypeParser(oid, format as 'text'),
-} as pg.CustomTypesConfig
+  getTypeParser: ((oid: number, format?: 'text') =>
+    oid === jsonOid || oid === int8Oid
+      ? (text: string) => text
+      : pgTypes.getTypeParser(oid, format)) as typeof pgTypes.getTypeParser,
+}
 
 const texts = new Map<string, string>()
 
@@ -48,13 +51,13 @@ export interface Database {
 
 export function openDatabase(options: { url: string; name: string; poolMax?: number }): Database {
   const base = { connectionString: options.url, types, keepAlive: true, connectionTimeoutMillis: 10_000 }
-  const pool = new pg.Pool({ ...base, application_name: options.name, max: options.poolMax ?? 8, idleTimeoutMillis: 60_000 })
+  const pool = new Pool({ ...base, application_name: options.name, max: options.poolMax ?? 8, idleTimeoutMillis: 60_000 })
   pool.on('error', () => {}) // an idle connection that was cut: the pool drops it, the next query connects again
   return {
     url: options.url,
     pool,
     async connect({ name, pipeline = false }) {
-      const client = new pg.Client({ ...base, application_name: name, pipeline } as pg.ClientConfig)
+      const client = new Client({ ...base, application_name: name, pipeline } as pg.ClientConfig)
       client.on('error', () => {}) // seen by whoever awaits a query, or by its `end` event
       await client.connect()
       return client

@@ -35,7 +35,7 @@ const connectMs = 3_000
 const closeMs = 500 // how long a good-bye may take
 
 // The package is CommonJS with a default of its own.
-const createSubscriber = (pgListen as unknown as { default: typeof pgListen.default }).default
+const createSubscriber = pgListen.default
 
 /**
  * Listens until closed. Resolves once it hears.
@@ -92,7 +92,7 @@ export async function createListener(options: ListenerOptions): Promise<Listener
 
   try {
     await subscriber.connect()
-    await Promise.all(Object.keys(options.channels).map((channel) => subscriber.listenTo(channel)))
+    await Promise.all(Object.keys(options.channels).map((channel) => Promise.resolve(subscriber.listenTo(channel))))
   } catch (error) {
     await close()
     throw asEngineError(error)

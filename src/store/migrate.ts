@@ -15,6 +15,7 @@ interface Migration {
   checksum: string
 }
 
+const undefinedTable = '42P01'
 const ownFolder = fileURLToPath(new URL('../../migrations/', import.meta.url))
 
 /**
@@ -37,6 +38,21 @@ export async function migrate(db: Database, folder: string = ownFolder): Promise
   } finally {
     await client.end() // frees the lock
   }
+}
+
+/**
+ * Is the database ready for this program? Changes nothing.
+ * @throws EngineError E_BUSY while migrations are missing, E_DATABASE_VERSION if the database is newer
+ */
+export async function assertCurrent(db: Database, folder: string = ownFolder): Promise<void> {
+  const reading = db.pool.query<{ name: string; checksum: string }>('select name, checksum from migration order by name')
+  const done = await reading.catch((error: unknown) => {
+    if ((error as { code?: string }).code === undefinedTable) return { rows: [] }
+    throw error
+  })
+  const missing = compare(readMigrations(folder), done.rows).map((migration) => migration.name)
+  if (missing.length === 0) return
+  throw new EngineError('E_BUSY', `the database lacks ${missing.join(', ')}; run \`millrace migrate\``, { retryAfterS: 5 })
 }
 
 function readMigrations(folder: string): Migration[] {

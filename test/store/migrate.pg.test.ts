@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import type { Database } from '../../src/store/db.ts'
-import { migrate } from '../../src/store/migrate.ts'
+import { assertCurrent, migrate } from '../../src/store/migrate.ts'
 import { testDatabase } from '../support/database.ts'
 
 const migrated = await testDatabase()
-const empty = await Promise.all(Array.from({ length: 7 }, () => testDatabase({ empty: true })))
+const empty = await Promise.all(Array.from({ length: 8 }, () => testDatabase({ empty: true })))
 
 const root = mkdtempSync(join(tmpdir(), 'millrace-migrations-'))
 afterAll(() => rmSync(root, { recursive: true }))
@@ -42,7 +42,7 @@ test('of many processes that migrate at once, one does it and the others wait', 
   const db = empty[1]!
   const folder = folderOf({ ...first, ...second })
   const results = await Promise.all(Array.from({ length: 6 }, () => migrate(db, folder)))
-  const applied = results.map((result) => result.applied.length).sort()
+  const applied = results.map((result) => result.applied.length).sort((a, b) => a - b)
   expect(applied).toEqual([0, 0, 0, 0, 0, 2])
   expect(await count(db, 'a')).toBe(2)
 })
@@ -73,6 +73,16 @@ test('of a migration that fails nothing is kept, and it can be applied once it i
   await expect(migrate(db, broken)).rejects.toThrow(/0002_b.sql failed.*nonsense/)
   expect(await count(db, 'a')).toBe(1)
   expect(await migrate(db, folderOf({ ...first, ...second }))).toEqual({ applied: ['0002_b.sql'] })
+})
+
+test('a database is current when everything is applied, and otherwise says what to do', async () => {
+  const db = empty[7]!
+  await expect(assertCurrent(db)).rejects.toMatchObject({ code: 'E_BUSY' })
+  await migrate(db, folderOf(first))
+  await assertCurrent(db, folderOf(first))
+  await expect(assertCurrent(db, folderOf({ ...first, ...second }))).rejects.toThrow(/0002_b.sql.*millrace migrate/)
+  await migrate(db, folderOf({ ...first, ...second }))
+  await expect(assertCurrent(db, folderOf(first))).rejects.toThrow(/newer/)
 })
 
 test('files that are not migrations are left alone', async () => {

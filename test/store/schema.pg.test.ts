@@ -49,5 +49,5 @@ test('schema.sql is what all migrations together make', async () => {
   await read.pool.query(readFileSync('migrations/schema.sql', 'utf8'))
   const [expected, found] = [await contentsOf(migrated), await contentsOf(read)]
   expect(expected['relations']!.length).toBeGreaterThan(20)
-  for (const kind of Object.keys(catalog)) expect(found[kind], kind).toEqual(expected[kind])
+  for (const kind of Object.keys(catalog)) expect({ [kind]: found[kind] }).toEqual({ [kind]: expected[kind] })
 })

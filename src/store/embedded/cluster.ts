@@ -82,6 +82,8 @@ const initdbOptions = [
   '--locale=C',
   '--locale-provider=builtin',
   '--builtin-locale=C.UTF-8',
+  '--data-checksums',
+  '--no-instructions',
 ]
 
 async function initialise(options: { account: Account; binaries: Binaries; data: string; passwordFile: string }): Promise<void> {
@@ -90,15 +92,11 @@ async function initialise(options: { account: Account; binaries: Binaries; data:
     ...account.prefix,
     join(binaries.native, 'bin', 'initdb'),
     ...initdbOptions,
-    ...[
-      '--username=postgres',
-      `--pwfile=${options.passwordFile}`,
-      `--pgdata=${options.data}`,
-      '--data-checksums',
-      '--no-instructions',
-    ],
+    '--username=postgres',
+    `--pwfile=${options.passwordFile}`,
+    `--pgdata=${options.data}`,
   ]
-  const child = spawn(program!, args, { ...account.ids, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(program, args, { ...account.ids, cwd: '/', stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''
   child.stdout.on('data', (piece: Buffer) => (output += piece.toString()))
   child.stderr.on('data', (piece: Buffer) => (output += piece.toString()))

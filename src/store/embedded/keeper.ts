@@ -52,9 +52,12 @@ export function startKeeper(options: { folder: string; log: string; account: Acc
   if (!existsSync(pipe)) {
     const made = spawnSync('mkfifo', ['-m', '600', pipe], { encoding: 'utf8' })
     if (made.status !== 0 && !existsSync(pipe)) {
-      throw new EngineError('E_SETUP', `the named pipe ${pipe} cannot be made: ${made.error?.message ?? made.stderr}`, {
-        at: pipe,
-      })
+      const why = made.error?.message ?? made.stderr.trim()
+      throw new EngineError(
+        'E_SETUP',
+        `the named pipe ${pipe} cannot be made (${why}). Set MILLRACE_HOME to a folder on a local disk, or DATABASE_URL to a Postgres of your own.`,
+        { at: 'MILLRACE_HOME' },
+      )
     }
   }
   const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK) // so that the write end finds a reader

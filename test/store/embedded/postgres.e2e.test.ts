@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
+  chownSync,
   cpSync,
   existsSync,
   mkdirSync,
@@ -20,6 +21,7 @@ import { afterAll, expect, test } from 'vitest'
 import type { Database } from '../../../src/store/db.ts'
 import { openDatabase } from '../../../src/store/db.ts'
 import { findBinaries } from '../../../src/store/embedded/binaries.ts'
+import type { Postmaster } from '../../../src/store/embedded/postmaster.ts'
 import { findPostmaster } from '../../../src/store/embedded/postmaster.ts'
 import type { Program } from '../../support/processes.ts'
 import { endPrograms, startProgram } from '../../support/processes.ts'
@@ -171,8 +173,8 @@ test('two first starts at the same instant make one database', async () => {
   expect(new Set(users.map((user) => user.url)).size).toBe(1)
   expect(users.filter((user) => user.owner)).toHaveLength(1)
   expect(readdirSync(home)).toEqual(['pg'])
-  await write(connect(users[0]!.url), 1)
-  expect(await read(connect(users[2]!.url))).toEqual([1])
+  await write(connect(users[0].url), 1)
+  expect(await read(connect(users[2].url))).toEqual([1])
   await Promise.all(users.map((user) => user.stop()))
 })
 
@@ -181,28 +183,55 @@ test('a start while the last user is leaving gets a server that stays', async ()
   let last = await use(home)
   for (let round = 0; round < 2; round++) {
     const [next] = await Promise.all([use(home), last.stop()])
-    await connect(next.url).pool.query('select 1')
+    expect((await connect(next.url).pool.query('select 1')).rowCount).toBe(1)
     last = next
   }
   await last.stop()
 })
 
+async function replaced(home: string, before: Postmaster): Promise<void> {
+  await until(() => {
+    const now = findPostmaster(dataOf(home))
+    return now?.state === 'ready' && now.pid !== before.pid
+  })
+}
+
 test('a server that was killed is started again at the same address, with all that was committed', async () => {
   const home = newHome()
   const users = await Promise.all([use(home), use(home)])
-  const db = connect(users[0]!.url)
+  const db = connect(users[0].url)
   await write(db, 1)
   const before = findPostmaster(dataOf(home))!
   process.kill(before.pid, 'SIGKILL')
-  await until(() => findPostmaster(dataOf(home))?.state === 'ready')
+  await replaced(home, before)
   expect(findPostmaster(dataOf(home))!.port).toBe(before.port)
   await until(() => read(db).then(Boolean, () => false)) // the pool finds out that its connection is gone
   await write(db, 2)
   expect(await read(db)).toEqual([1, 2])
-  await users[0]!.stop()
-  expect(await read(connect(users[1]!.url))).toEqual([1, 2])
-  await users[1]!.stop()
+  await users[0].stop()
+  expect(await read(connect(users[1].url))).toEqual([1, 2])
+  await users[1].stop()
 })
+
+test.runIf(process.platform === 'linux')(
+  'the keeper killed, the server stops cleanly and is started again under a new one',
+  async () => {
+    const home = `${newHome()} with a space`
+    const used = await use(home)
+    const db = connect(used.url)
+    await write(db, 1)
+    const before = findPostmaster(dataOf(home))!
+    const stat = readFileSync(`/proc/${before.pid}/stat`, 'utf8')
+    const keeper = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+    process.kill(keeper, 'SIGKILL')
+    await replaced(home, before)
+    await until(() => read(db).then(Boolean, () => false))
+    expect(await read(db)).toEqual([1])
+    expect(logOf(home)).not.toContain('not properly shut down')
+    await used.stop()
+    expect(existsSync(join(dataOf(home), 'postmaster.pid'))).toBe(false)
+  },
+)
 
 test('everything killed at once leaves a crashed database, which recovers at the next start', async () => {
   const home = newHome()
@@ -227,7 +256,7 @@ test('a lock file whose process number another program has taken since is stale'
     `${process.pid}\n${dataOf(home)}\n${longAgoS}\n5432\n\n127.0.0.1\n\nready   \n`,
   )
   const next = await use(home)
-  await connect(next.url).pool.query('select 1')
+  expect((await connect(next.url).pool.query('select 1')).rowCount).toBe(1)
   await next.stop()
 })
 
@@ -291,14 +320,15 @@ test('DATABASE_URL wins: nothing is started and no folder made', async () => {
 })
 
 const isRoot = process.getuid?.() === 0
+const ordinaryUser = isRoot ? 65_534 : process.getuid!()
 const asNobody = isRoot ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : []
 
 test('an ordinary user starts it, in a folder that only they can enter', async () => {
   const home = mkdtempSync(join(tmpdir(), 'millrace-ordinary-'))
-  if (isRoot) expect(spawnSync('chown', ['65534:65534', home]).status).toBe(0)
+  chownSync(home, ordinaryUser, isRoot ? 65_534 : process.getgid!())
   const used = await use(home, { as: asNobody, env: { HOME: home } })
   await write(connect(used.url), 1)
-  if (isRoot) expect(statSync(dataOf(home)).uid).toBe(65_534)
+  expect(statSync(dataOf(home)).uid).toBe(ordinaryUser)
   expect(await used.stop()).toBe(0)
   rmSync(home, { recursive: true })
 })
@@ -314,7 +344,7 @@ test('where user namespaces are forbidden, root starts it as nobody', async () =
   const home = mkdtempSync(join(tmpdir(), 'millrace-nobody-'))
   const used = await use(home, { env: withoutUserNamespaces() })
   await write(connect(used.url), 1)
-  if (isRoot) expect(statSync(dataOf(home)).uid).toBe(65_534)
+  expect(statSync(dataOf(home)).uid).toBe(ordinaryUser)
   expect(await used.stop()).toBe(0)
   rmSync(home, { recursive: true })
 })
