@@ -2,6 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { asEngineError, openDatabase, type Database } from '../store/db.ts'
+import { checkDatabase } from '../store/checks.ts'
 import { openPostgres } from '../store/embedded/postgres.ts'
 import { migrate } from '../store/migrate.ts'
 import { EngineError, messageOf } from '../core/errors.ts'
@@ -34,6 +35,8 @@ export async function openStore(options: GivenSettings, context: { name: string;
     await postgres.stop()
   }
   try {
+    const { warnings } = await checkDatabase(db)
+    for (const warning of warnings) context.log.warn(`the database: ${warning}`)
     const { applied } = await migrate(db)
     if (applied.length > 0) context.log.info({ applied }, 'database brought to this version')
     return { home, db, place: placeOf(postgres.url, { embedded: postgres.embedded, home }), applied, close }
