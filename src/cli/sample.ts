@@ -121,7 +121,7 @@ async function showPulse(
       const perSecond = format((now.finished * stepsPerJob * 1000) / windowMs)
       const p99 = now.p99Ms === null ? '–' : `${format(now.p99Ms)} ms`
       screen.live(
-        `${path}: ${perSecond} steps/s · queue depth ${format(now.active)} · end to end p99 ${p99} · ${format(fed.events)} events fed`,
+        `${perSecond} steps/s · queue depth ${format(now.active)} · p99 end to end ${p99} · ${format(fed.events)} events fed`,
       )
     } catch (error) {
       log.debug({ err: error }, 'no live line')

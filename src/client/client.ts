@@ -244,6 +244,10 @@ export class Client {
     await this.request('POST', `jobs_u/queue/cancel/${id}`, JSON.stringify(reason === '' ? {} : { reason }))
   }
 
+  #update(id: string, logOffset: number): Promise<JobUpdate> {
+    return this.#json('GET', `jobs_u/getupdate/${id}?log_offset=${logOffset}`)
+  }
+
   /** What a job and its steps print, piece by piece. `follow`: until the job is over. */
   async *logs(
     id: string,
@@ -255,8 +259,12 @@ export class Client {
       const steps = [...(job.flow_status?.modules ?? []), job.flow_status?.failure_module]
       for (const step of steps) if (typeof step?.job === 'string' && !offsets.has(step.job)) offsets.set(step.job, 0)
       for (const [jobId, offset] of offsets) {
-        const update = await this.#json<JobUpdate>('GET', `jobs_u/getupdate/${jobId}?log_offset=${offset}`)
-        if (!update.new_logs) continue
+        const update = await this.#update(jobId, offset).catch((error: unknown) => {
+          // A step that was under way when its job was canceled is no longer known.
+          if (jobId !== id && error instanceof ClientError && error.status === 404) return undefined
+          throw error
+        })
+        if (!update?.new_logs) continue
         offsets.set(jobId, update.log_offset ?? offset + update.new_logs.length)
         waitMs = pollMinMs
         yield { jobId, text: update.new_logs }

@@ -17,7 +17,7 @@ test(
     const home = stateFolder()
     const up = start(home, ['up', '--sample', '--rate', '50'])
     await up.says(/Millrace is up {2}http:\/\/127\.0\.0\.1:\d+/)
-    await up.says(/github\/triage: [1-9][\d,]* steps\/s · queue depth \d+ · end to end p99 [\d,]+ ms/)
+    await up.says(/^[1-9][\d,]* steps\/s · queue depth \d+ · p99 end to end [\d,]+ ms · \d+ events fed$/m)
     up.child.kill('SIGINT')
     expect(await up.ended).toBe(0)
     await nothingLeft(home)
