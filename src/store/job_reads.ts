@@ -124,7 +124,7 @@ export async function readProgress(on: Queryable, span: Span): Promise<number | 
   return row?.percent ?? null
 }
 
-/** Column names of the statement's filter document. */
+/** Names of the statement's filter document. */
 export interface JobFilter {
   path?: string
   path_start?: string
@@ -133,8 +133,9 @@ export interface JobFilter {
   tag?: string
   parent_id?: string
   has_null_parent?: boolean
-  kinds?: RunnableKind[]
-  statuses?: JobStatus[]
+  /** With commas. */
+  kinds?: string
+  statuses?: string
   running?: boolean
   waiting?: boolean
   due?: boolean
@@ -150,7 +151,8 @@ export interface JobFilter {
 }
 
 export interface JobListOptions {
-  which: 'all' | 'queue' | 'completed'
+  /** none: the filter contradicts itself. */
+  which: 'all' | 'queue' | 'completed' | 'none'
   filter: JobFilter
   limit: number
   offset: number
@@ -159,7 +161,13 @@ export interface JobListOptions {
 
 export function listJobs(on: Queryable, workspaceId: string, options: JobListOptions): Promise<JobSummary[]> {
   const { which, filter, limit, offset, oldestFirst } = options
-  return run<JobSummary>(on, oldestFirst ? 'list_jobs_oldest' : 'list_jobs', [workspaceId, which, JSON.stringify(filter), limit, offset])
+  return run<JobSummary>(on, oldestFirst ? 'list_jobs_oldest' : 'list_jobs', [
+    workspaceId,
+    which,
+    JSON.stringify(filter),
+    limit,
+    offset,
+  ])
 }
 
 export interface QueueCount {

@@ -2,7 +2,7 @@
 import { Type, type Static } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { firstIdAt, isUuid } from '../../core/job/ids.ts'
-import { runnableKinds, type RunnableKind } from '../../core/flow/plan.ts'
+import { runnableKinds } from '../../core/flow/plan.ts'
 import {
   countCompleted,
   countQueue,
@@ -72,7 +72,8 @@ export function jobListRoutes(app: App, { db }: ServerParts): void {
       { config: { access }, schema: { summary, tags: ['jobs'], params: inWorkspace, querystring: listQuery } },
       async (request, reply) => {
         const { ws } = request.params
-        const jobs = await listJobs(db.pool, ws, optionsOf(which, request.query))
+        const options = optionsOf(which, request.query)
+        const jobs = options.which === 'none' ? [] : await listJobs(db.pool, ws, options)
         return sendJson(reply, `[${jobs.map((job) => listedJobText(job, ws)).join(',')}]`)
       },
     )
@@ -148,18 +149,32 @@ function optionsOf(which: JobListOptions['which'], query: ListQuery): JobListOpt
     set('parent_id', query.parent_job)
   }
   set('has_null_parent', query.has_null_parent)
-  if (query.job_kinds !== undefined) filter.kinds = listOf(query.job_kinds) as RunnableKind[]
+  if (query.job_kinds !== undefined) filter.kinds = listOf(query.job_kinds).join(',')
   set('running', query.running)
   set('waiting', query.suspended)
   if (query.scheduled_for_before_now) filter.due = true
-  set('statuses', statusesOf(query))
+  set('statuses', statusesOf(query)?.join(','))
   if (query.created_before !== undefined) set('id_before', firstIdAt(Date.parse(timeOf(query, 'created_before'))))
   if (query.created_after !== undefined) set('id_from', firstIdAt(Date.parse(timeOf(query, 'created_after'))))
   for (const name of ['started_before', 'started_after', 'completed_before', 'completed_after'] as const) {
     if (query[name] !== undefined) set(name, timeOf(query, name))
   }
   for (const name of ['args', 'result'] as const) if (query[name] !== undefined) set(name, jsonOf(query[name], name))
-  return { which, filter, limit, offset: ((query.page ?? 1) - 1) * limit, oldestFirst: query.order_desc === false }
+  return {
+    which: narrowed(which, filter),
+    filter,
+    limit,
+    offset: ((query.page ?? 1) - 1) * limit,
+    oldestFirst: query.order_desc === false,
+  }
+}
+
+/** Some filters only a finished job can pass, others only an active one: the other table need not be looked at. */
+function narrowed(which: JobListOptions['which'], filter: JobFilter): JobListOptions['which'] {
+  const ended = filter.statuses ?? filter.result ?? filter.completed_before ?? filter.completed_after
+  if (ended !== undefined) return which === 'queue' ? 'none' : 'completed'
+  if (filter.running === true || filter.waiting === true) return which === 'completed' ? 'none' : 'queue'
+  return which
 }
 
 function statusesOf({ success, status, is_skipped }: ListQuery): JobStatus[] | undefined {

@@ -1,63 +1,67 @@
 -- list_jobs_oldest: as list_jobs, oldest first.
-with asked as materialized (
-  select * from json_to_record($3) as f
-    (path text, path_start text, version_id bigint, created_by text, tag text, parent_id uuid, has_null_parent boolean,
-     kinds text[], statuses text[], running boolean, worker_id integer, id_from uuid, id_before uuid, due boolean,
-     started_before timestamptz, started_after timestamptz, completed_before timestamptz, completed_after timestamptz,
-     args jsonb, result jsonb, waiting boolean)
-), versions as materialized (
-  select v.id, v.path, v.kind from flow_version v, asked
-   where v.workspace_id = $1
-     and (asked.path is null or v.path = asked.path)
-     and (asked.path_start is null or starts_with(v.path, asked.path_start))
-     and (asked.version_id is null or v.id = asked.version_id)
-     and (asked.kinds is null or v.kind = any (asked.kinds))
-), found as (
-  (select j.id, j.version_id, v.path, v.kind, j.tag, j.state::text as state, null::text as status, j.priority, j.worker_id,
-          j.lost, j.created_by, j.run_at, j.started_at, null::timestamptz as completed_at, j.parent_id, j.canceled_by,
-          j.canceled_reason
-     from job j join versions v on v.id = j.version_id, asked
-    where j.workspace_id = $1 and $2 <> 'completed'
-      and asked.statuses is null and asked.result is null and asked.completed_before is null and asked.completed_after is null
-      and (asked.id_from is null or j.id >= asked.id_from) and (asked.id_before is null or j.id < asked.id_before)
-      and (asked.created_by is null or j.created_by = asked.created_by)
-      and (asked.tag is null or j.tag = asked.tag)
-      and (asked.parent_id is null or j.parent_id = asked.parent_id)
-      and (asked.has_null_parent is null or (j.parent_id is null) = asked.has_null_parent)
-      and (asked.running is null or (j.state = 'running') = asked.running)
-      and (asked.waiting is null or (j.state = 'waiting') = asked.waiting)
-      and (asked.due is null or (j.state <> 'parked') = asked.due)
-      and (asked.worker_id is null or j.worker_id = asked.worker_id)
-      and (asked.started_before is null or j.started_at < asked.started_before)
-      and (asked.started_after is null or j.started_at > asked.started_after)
-      and (asked.args is null or j.args::jsonb @> asked.args)
+with found as (
+  (select j.id, j.version_id, j.tag, j.state::text as state, null::text as status, j.priority, j.worker_id, j.lost,
+          j.created_by, j.run_at, j.started_at, null::timestamptz as completed_at, j.parent_id, j.canceled_by, j.canceled_reason
+     from job j
+    where j.workspace_id = $1 and $2 in ('all', 'queue')
+      and ($3::json ->> 'running' is null or (j.state = 'running') = ($3::json ->> 'running')::boolean)
+      and ($3::json ->> 'waiting' is null or (j.state = 'waiting') = ($3::json ->> 'waiting')::boolean)
+      and ($3::json ->> 'due' is null or (j.state <> 'parked') = ($3::json ->> 'due')::boolean)
+      and ($3::json ->> 'id_from' is null or j.id >= ($3::json ->> 'id_from')::uuid)
+      and ($3::json ->> 'id_before' is null or j.id < ($3::json ->> 'id_before')::uuid)
+      and ($3::json ->> 'created_by' is null or j.created_by = $3::json ->> 'created_by')
+      and ($3::json ->> 'tag' is null or j.tag = $3::json ->> 'tag')
+      and ($3::json ->> 'parent_id' is null or j.parent_id = ($3::json ->> 'parent_id')::uuid)
+      and ($3::json ->> 'has_null_parent' is null or (j.parent_id is null) = ($3::json ->> 'has_null_parent')::boolean)
+      and ($3::json ->> 'worker_id' is null or j.worker_id = ($3::json ->> 'worker_id')::integer)
+      and ($3::json ->> 'started_before' is null or j.started_at < ($3::json ->> 'started_before')::timestamptz)
+      and ($3::json ->> 'started_after' is null or j.started_at > ($3::json ->> 'started_after')::timestamptz)
+      and ($3::json ->> 'args' is null or j.args::jsonb @> ($3::json ->> 'args')::jsonb)
+      and (($3::json ->> 'path' is null and $3::json ->> 'path_start' is null and $3::json ->> 'version_id' is null
+            and $3::json ->> 'kinds' is null)
+           or j.version_id in (
+             select v.id from flow_version v
+              where v.workspace_id = $1
+                and ($3::json ->> 'path' is null or v.path = $3::json ->> 'path')
+                and ($3::json ->> 'path_start' is null or starts_with(v.path, $3::json ->> 'path_start'))
+                and ($3::json ->> 'version_id' is null or v.id = ($3::json ->> 'version_id')::bigint)
+                and ($3::json ->> 'kinds' is null or v.kind = any (string_to_array($3::json ->> 'kinds', ',')))))
     order by j.id limit $4::integer + $5::integer)
   union all
-  (select j.id, j.version_id, v.path, v.kind, j.tag, 'done', j.status, 0::smallint, j.worker_id,
-          j.lost, j.created_by, null, j.started_at, j.completed_at, j.parent_id, j.canceled_by,
-          j.canceled_reason
-     from job_done j join versions v on v.id = j.version_id, asked
-    where j.workspace_id = $1 and $2 <> 'queue'
-      and asked.running is not true and asked.waiting is not true
-      and (asked.statuses is null or j.status = any (asked.statuses))
-      and (asked.id_from is null or j.id >= asked.id_from) and (asked.id_before is null or j.id < asked.id_before)
-      and (asked.created_by is null or j.created_by = asked.created_by)
-      and (asked.tag is null or j.tag = asked.tag)
-      and (asked.parent_id is null or j.parent_id = asked.parent_id)
-      and (asked.has_null_parent is null or (j.parent_id is null) = asked.has_null_parent)
-      and (asked.worker_id is null or j.worker_id = asked.worker_id)
-      and (asked.started_before is null or j.started_at < asked.started_before)
-      and (asked.started_after is null or j.started_at > asked.started_after)
-      and (asked.completed_before is null or j.completed_at < asked.completed_before)
-      and (asked.completed_after is null or j.completed_at > asked.completed_after)
-      and (asked.args is null or j.args::jsonb @> asked.args)
-      and (asked.result is null or j.result::jsonb @> asked.result)
-    order by j.id limit $4::integer + $5::integer)
+  (select d.id, d.version_id, d.tag, 'done', d.status, 0::smallint, d.worker_id, d.lost,
+          d.created_by, null, d.started_at, d.completed_at, d.parent_id, d.canceled_by, d.canceled_reason
+     from job_done d
+    where d.workspace_id = $1 and $2 in ('all', 'completed')
+      and ($3::json ->> 'statuses' is null or d.status = any (string_to_array($3::json ->> 'statuses', ',')))
+      and ($3::json ->> 'completed_before' is null or d.completed_at < ($3::json ->> 'completed_before')::timestamptz)
+      and ($3::json ->> 'completed_after' is null or d.completed_at > ($3::json ->> 'completed_after')::timestamptz)
+      and ($3::json ->> 'result' is null or d.result::jsonb @> ($3::json ->> 'result')::jsonb)
+      and ($3::json ->> 'id_from' is null or d.id >= ($3::json ->> 'id_from')::uuid)
+      and ($3::json ->> 'id_before' is null or d.id < ($3::json ->> 'id_before')::uuid)
+      and ($3::json ->> 'created_by' is null or d.created_by = $3::json ->> 'created_by')
+      and ($3::json ->> 'tag' is null or d.tag = $3::json ->> 'tag')
+      and ($3::json ->> 'parent_id' is null or d.parent_id = ($3::json ->> 'parent_id')::uuid)
+      and ($3::json ->> 'has_null_parent' is null or (d.parent_id is null) = ($3::json ->> 'has_null_parent')::boolean)
+      and ($3::json ->> 'worker_id' is null or d.worker_id = ($3::json ->> 'worker_id')::integer)
+      and ($3::json ->> 'started_before' is null or d.started_at < ($3::json ->> 'started_before')::timestamptz)
+      and ($3::json ->> 'started_after' is null or d.started_at > ($3::json ->> 'started_after')::timestamptz)
+      and ($3::json ->> 'args' is null or d.args::jsonb @> ($3::json ->> 'args')::jsonb)
+      and (($3::json ->> 'path' is null and $3::json ->> 'path_start' is null and $3::json ->> 'version_id' is null
+            and $3::json ->> 'kinds' is null)
+           or d.version_id in (
+             select v.id from flow_version v
+              where v.workspace_id = $1
+                and ($3::json ->> 'path' is null or v.path = $3::json ->> 'path')
+                and ($3::json ->> 'path_start' is null or starts_with(v.path, $3::json ->> 'path_start'))
+                and ($3::json ->> 'version_id' is null or v.id = ($3::json ->> 'version_id')::bigint)
+                and ($3::json ->> 'kinds' is null or v.kind = any (string_to_array($3::json ->> 'kinds', ',')))))
+    order by d.id limit $4::integer + $5::integer)
+), page as (
+  select * from found order by id limit $4::integer offset $5::integer
 )
-select id as "id", version_id as "versionId", path as "path", kind as "kind", tag as "tag", state as "state", status as "status",
-       priority as "priority", worker_id as "workerId", lost as "lost", created_by as "createdBy", run_at as "runAt",
-       started_at as "startedAt", completed_at as "completedAt", parent_id as "parentId", canceled_by as "canceledBy",
-       canceled_reason as "canceledReason"
-  from found
- order by id
- limit $4::integer offset $5::integer;
+select p.id as "id", p.version_id as "versionId", v.path as "path", v.kind as "kind", p.tag as "tag", p.state as "state",
+       p.status as "status", p.priority as "priority", p.worker_id as "workerId", p.lost as "lost", p.created_by as "createdBy",
+       p.run_at as "runAt", p.started_at as "startedAt", p.completed_at as "completedAt", p.parent_id as "parentId",
+       p.canceled_by as "canceledBy", p.canceled_reason as "canceledReason"
+  from page p join flow_version v on v.id = p.version_id
+ order by p.id;
