@@ -18,7 +18,7 @@ import { testDatabase } from '../support/database.ts'
 
 const db = await testDatabase()
 const home = mkdtempSync(join(tmpdir(), 'millrace-checks-'))
-const report = (message: string): void => console.warn(message)
+const report = (): void => {}
 const own = await openPostgres({ home, report })
 const children: ChildProcess[] = []
 afterAll(async () => {
@@ -75,7 +75,7 @@ test('a standby is refused', async () => {
   await primary.stop()
   const data = join(standbyHome, 'pg', 'data')
   writeFileSync(join(data, 'standby.signal'), '')
-  const { prefix, ids } = serverAccount()
+  const { prefix, ids } = serverAccount(data)
   const command = [...prefix, join(findBinaries().native, 'bin', 'postgres'), '-D', data]
   const settings = [
     '-c',

@@ -3,18 +3,7 @@
 //   C2. The password is random, never on a command line, and in files of mode 0600 only.
 import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
 import type { Account } from './account.ts'
@@ -163,10 +152,12 @@ export function readSecrets(folder: string): Secrets {
 export function rememberPort(folder: string, port: number): void {
   const secrets = readSecrets(folder)
   if (secrets.port === port) return
-  const half = join(folder, `db.json.${process.pid}.tmp`)
+  const path = join(folder, 'db.json')
+  const half = `${path}.${process.pid}.tmp`
+  const { uid, gid } = statSync(path)
   writeFileSync(half, JSON.stringify({ ...secrets, port }), { mode: 0o600 })
-  chmodSync(half, 0o600)
-  renameSync(half, join(folder, 'db.json'))
+  chownSync(half, uid, gid) // root may be using what another user owns
+  renameSync(half, path)
 }
 
 export function isAlive(pid: number): boolean {

@@ -5,7 +5,7 @@
 //       tell a child of its parent's death, a killed keeper takes the server down cleanly.
 //   K3. A server without a keeper is on its way out. Nobody joins it; it is stopped, and a new one started.
 import { spawn, spawnSync } from 'node:child_process'
-import { closeSync, constants, existsSync, openSync } from 'node:fs'
+import { chownSync, closeSync, constants, existsSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
 import type { Account } from './account.ts'
@@ -63,10 +63,12 @@ export function startKeeper(options: { folder: string; log: string; account: Acc
   const reader = openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK) // so that the write end finds a reader
   const use = openSync(pipe, constants.O_WRONLY | constants.O_NONBLOCK)
   const log = openSync(options.log, 'a', 0o600)
+  const { ids } = options.account
+  if (ids) for (const path of [pipe, options.log]) chownSync(path, ids.uid, ids.gid)
   const script = keeperScript.replace('DEATH', onParentDeath('KILL').join(' '))
   const command = [...options.account.prefix, ...onParentDeath('INT'), ...options.command]
   const child = spawn('sh', ['-c', script, 'keeper', ...command], {
-    ...options.account.ids,
+    ...ids,
     cwd: '/',
     detached: true,
     stdio: [reader, log, log],

@@ -52,7 +52,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Postgres> 
   if (options.databaseUrl) return { url: options.databaseUrl, embedded: false, owner: false, stop: () => Promise.resolve() }
   mkdirSync(options.home, { recursive: true, mode: 0o700 })
   const home = realpathSync(options.home)
-  const account = serverAccount()
+  const account = serverAccount(join(home, 'pg', 'data'))
   const cluster = await openCluster({ home, account, binaries: findBinaries(), report: options.report })
   let held = await holdServer(cluster, account)
   const url = urlOf(cluster, held.server.port)

@@ -333,6 +333,27 @@ test('an ordinary user starts it, in a folder that only they can enter', async (
   rmSync(home, { recursive: true })
 })
 
+test.runIf(isRoot)('root uses what an ordinary user has made, and that user goes on with it after', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'millrace-mixed-'))
+  chownSync(home, ordinaryUser, 65_534)
+  const ordinary = { as: asNobody, env: { HOME: home } }
+  const first = await use(home, ordinary)
+  await write(connect(first.url), 1)
+  await first.stop()
+  rmSync(join(home, 'pg', 'log'))
+  rmSync(join(home, 'pg', 'users'))
+  const asRoot = await use(home)
+  await write(connect(asRoot.url), 2)
+  const beside = await use(home, ordinary)
+  expect([asRoot.owner, beside.owner]).toEqual([true, false])
+  await asRoot.stop()
+  await beside.stop()
+  const last = await use(home, ordinary)
+  expect(await read(connect(last.url))).toEqual([1, 2])
+  await last.stop()
+  rmSync(home, { recursive: true })
+})
+
 function withoutUserNamespaces(): Record<string, string> {
   const bin = mkdtempSync(join(root, 'bin-'))
   writeFileSync(join(bin, 'unshare'), '#!/bin/sh\necho "unshare: Operation not permitted" >&2\nexit 1\n')
@@ -352,7 +373,7 @@ test('where user namespaces are forbidden, root starts it as nobody', async () =
 test.runIf(isRoot)('where nobody cannot reach the folder either, the message names what to do', async () => {
   const { code, message } = await refusal(newHome(), { env: withoutUserNamespaces() })
   expect(code).toBe('E_SETUP')
-  expect(message).toMatch(/the user nobody cannot enter .*MILLRACE_HOME.*DATABASE_URL/)
+  expect(message).toMatch(/the user 65534 .* cannot enter .*MILLRACE_HOME.*DATABASE_URL/)
 })
 
 test('programs installed without their install scripts are completed', () => {
