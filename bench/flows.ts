@@ -1,13 +1,14 @@
 // The flows the benchmark runs: small pure steps, each taking the result of the one before.
 import type { FlowModule } from '../src/core/flow/definition.ts'
 
-const typescript = `export function main(event: { n: number; repo: string; login: string }) {
-  return { n: event.n + 1, ok: true, repo: event.repo, login: event.login, tags: ['a', 'b'] }
+// Each step's code differs, as in a real flow: steps of equal code would share a runner.
+const typescript = (step: number) => `export function main(event: { n: number; repo: string; login: string }) {
+  return { n: event.n + 1, ok: true, repo: event.repo, login: event.login, tags: ['a', 'b'], step: ${step} }
 }
 `
 
-const python = `def main(event):
-    return {"n": event["n"] + 1, "ok": True, "repo": event["repo"], "login": event["login"], "tags": ["a", "b"]}
+const python = (step: number) => `def main(event):
+    return {"n": event["n"] + 1, "ok": True, "repo": event["repo"], "login": event["login"], "tags": ["a", "b"], "step": ${step}}
 `
 
 const fibonacci = `function fibo(n: number): number {
@@ -25,7 +26,7 @@ function step(index: number, language: 'bun' | 'python3'): FlowModule {
     value: {
       type: 'rawscript',
       language,
-      content: language === 'bun' ? typescript : python,
+      content: language === 'bun' ? typescript(index) : python(index),
       input_transforms: { event: { type: 'javascript', expr } },
     },
   }

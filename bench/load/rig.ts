@@ -15,7 +15,7 @@ import { benchFlows, eventOf, type BenchFlow } from '../flows.ts'
 import { cpuOf, peakRssMib, type Cpu } from '../machine.ts'
 
 const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
-const token = 'bench-token'
+const token = 'bench-token-bench-token-bench'
 const startMs = 60_000
 
 export interface Version {

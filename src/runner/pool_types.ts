@@ -6,7 +6,7 @@ import type { ScopeEnvironment } from '../core/wire/messages.ts'
 
 /** One kind of runner: equal specs are interchangeable. */
 export interface RunnerSpec {
-  /** Dedicated: `<version>:<step>`; shared: the artifact's key. */
+  /** `<version>` or `shared`, the runtime and the artifact's key. */
   key: string
   runtime: RuntimeName
   language: Language

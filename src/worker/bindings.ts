@@ -2,7 +2,7 @@
 //   B1. refresh() makes the current version of every binding loaded and warm, then lets go of versions that are neither
 //       current nor run by any job. Told by a deploy, and asked by the poll in case that was lost.
 //   B2. A new version that cannot be warmed is reported and tried again when a job needs it; the old one goes on.
-import type { RunnerPool } from '../runner/pool_types.ts'
+import type { RunnerPool, RunnerSpec } from '../runner/pool_types.ts'
 import type { Database } from '../store/db.ts'
 import { currentFlow, currentScript } from '../store/versions.ts'
 import { messageOf } from '../core/errors.ts'
@@ -55,8 +55,9 @@ export function createBindings(parts: {
     if (plan instanceof Error) {
       log.error({ binding, versionId, reason: plan.message }, 'this version cannot be run')
     } else {
-      const stepOf = new Map(plan.steps.filter((s) => s.spec).map((s) => [s.spec!.key, s.step.id]))
-      const warmed = await Promise.allSettled(plan.specs.map((spec) => pool.warm(spec, parts.replicas[stepOf.get(spec.key)!] ?? 1)))
+      const replicasOf = (spec: RunnerSpec): number =>
+        Math.max(...plan.steps.map((s) => (s.spec === spec ? (parts.replicas[s.step.id] ?? 1) : 1)))
+      const warmed = await Promise.allSettled(plan.specs.map((spec) => pool.warm(spec, replicasOf(spec))))
       for (const one of warmed) {
         if (one.status === 'rejected') log.error({ binding, versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
       }

@@ -73,8 +73,9 @@ export function createPlans(parts: { db: Database; sandbox: Sandbox; baseUrl: st
       const inputs = step.inputs.map(({ name, expression }) => ({ key: JSON.stringify(name) + ':', expression }))
       if (step.run.kind !== 'code') return { step, spec: null, inputs, environments: new Map() }
       const { built, runtime } = step.run
-      // A dedicated worker pins a runner to each step; a shared one lets equal code share a runner.
-      const key = parts.dedicated ? `${plan.versionId}:${step.id}` : `${runtime}:${built.artifactKey}`
+      // Steps of equal code share a runner: within the version in a dedicated worker, whose runners live and go with it;
+      // among all flows in a shared one.
+      const key = `${parts.dedicated ? plan.versionId : 'shared'}:${runtime}:${built.artifactKey}`
       let spec = specs.get(key)
       if (!spec) {
         const sourceName = `${plan.path}/${step.id}.${extensions[built.language]}`
