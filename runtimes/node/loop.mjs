@@ -16,18 +16,18 @@ const storage = new AsyncLocalStorage()
 /** What code that reads WM_TOKEN while it loads gets; requests carry the token of their call in its place. */
 const tokenPlaceholder = 'token-of-the-call-that-sends-this'
 
-class Call {
-  constructor(id, scope, jobId, stepJobId, token) {
-    this.id = id
-    this.scope = scope
-    this.jobId = jobId
-    this.stepJobId = stepJobId
-    this.token = token
-    this.values = null
-    this.written = null // environment variables that the call itself set (undefined: deleted)
-    this.logBytes = 0
-    this.over = false
-    this.startedMs = 0
+function newCall(id, scope, jobId, stepJobId, token) {
+  return {
+    id,
+    scope,
+    jobId,
+    stepJobId,
+    token,
+    values: null,
+    written: null, // environment variables that the call itself set (undefined: deleted)
+    logBytes: 0,
+    over: false,
+    startedMs: 0,
   }
 }
 
@@ -89,15 +89,15 @@ export function createLoop({ settings, send, begin, stop }) {
   }
 
   function start(message) {
-    const call = new Call(message[1], scopes.get(message[2]), message[4], message[5], message[6])
+    const call = newCall(message[1], scopes.get(message[2]), message[4], message[5], message[6])
     calls.set(call.id, call)
     begin(call.id, calls.size === 1 ? call.id : calls.keys().next().value)
     call.startedMs = performance.now()
     let value
     try {
       const args = JSON.parse(message[3])
-      const values = new Array(params.length)
-      for (let i = 0; i < params.length; i++) values[i] = args[params[i]]
+      const values = []
+      for (const name of params) values.push(args[name])
       call.values = values
       value = storage.run(call, run, call)
     } catch (error) {
@@ -265,9 +265,9 @@ export function createLoop({ settings, send, begin, stop }) {
       if (call && !call.over) push(['stream', call.id, String(text)], performance.now())
     },
   }
-  BigInt.prototype.toJSON ??= function () {
-    return this.toString()
-  }
+  // A replacer for JSON.stringify would cost every result; this costs those with a BigInt in them.
+  // oxlint-disable-next-line no-extend-native
+  Object.defineProperty(BigInt.prototype, 'toJSON', { configurable: true, writable: true, value: printBigInt })
 
   /** Loads the user's code; from here on calls may be received. */
   async function load(base, language) {
@@ -307,7 +307,10 @@ function environmentOf(base) {
     if (call === undefined) return [...all]
     for (const name of callNames) all.add(name)
     for (const name in call.scope) all.add(name)
-    if (call.written) for (const [name, value] of call.written) value === undefined ? all.delete(name) : all.add(name)
+    for (const [name, value] of call.written ?? []) {
+      if (value === undefined) all.delete(name)
+      else all.add(name)
+    }
     return [...all]
   }
   const assign = (name, value) => {
@@ -346,6 +349,8 @@ function ofCall(call, name) {
       return call.jobId
     case 'WM_TOKEN':
       return call.token
+    default:
+      return undefined
   }
 }
 
@@ -367,6 +372,10 @@ function sendOwnTokens() {
   OutgoingMessage.prototype.setHeader = function (name, value) {
     return setHeader.call(this, name, own(value))
   }
+}
+
+function printBigInt() {
+  return this.toString()
 }
 
 function named(name, message) {

@@ -4,6 +4,9 @@ import { createLoop } from './loop.mjs'
 
 /** @param {{ port: import('node:worker_threads').MessagePort, cell: SharedArrayBuffer, settings: object, environment: Record<string, string> }} task */
 export default async function serve({ port, cell, settings, environment }) {
+  process.kill = () => {
+    throw new Error('a thread shares its process with the engine and may not send signals')
+  }
   const words = new Float64Array(cell)
   let stop
   const stopped = new Promise((resolve) => (stop = resolve))

@@ -9,10 +9,12 @@
 
 import ast
 import base64
+import codecs
 import dataclasses
 import datetime
 import decimal
 import enum
+import faulthandler
 import inspect
 import io
 import json
@@ -21,6 +23,7 @@ import mmap
 import os
 import platform
 import resource
+import select
 import struct
 import sys
 import threading
@@ -190,6 +193,8 @@ class Log(io.TextIOBase):
 
 
 def emit(text):
+    if not text:
+        return
     if "WM_STREAM: " in text:
         kept = []
         for line in text.splitlines(True):
@@ -209,6 +214,37 @@ def soon():
         flush()
     elif not flusher_due.is_set():
         flusher_due.set()
+
+
+class Descriptors:
+    """Descriptors 1 and 2 of code that can reach them: what C code and child processes write there is the log of the call
+    that runs, up to the last byte written before it ended."""
+
+    def __init__(self):
+        faulthandler.enable(os.dup(2))
+        self.pipe, write_fd = os.pipe()
+        os.set_blocking(self.pipe, False)
+        os.dup2(write_fd, 1)
+        os.dup2(write_fd, 2)
+        os.close(write_fd)
+        self.lock = threading.Lock()
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        threading.Thread(target=self.listen, daemon=True, name="millrace-output").start()
+
+    def listen(self):
+        poll = select.poll()
+        poll.register(self.pipe, select.POLLIN)
+        while True:
+            poll.poll()
+            self.drain()
+
+    def drain(self):
+        with self.lock:
+            try:
+                while True:
+                    emit(self.decode(os.read(self.pipe, 1 << 16)))
+            except BlockingIOError:
+                pass
 
 
 millrace = types.ModuleType("millrace", "What a step can say to the engine while it runs.")
@@ -323,7 +359,8 @@ class Environment:
         self.expected = dict(environ._data)
 
 
-def reads_environment(tree):
+def reaches_out(tree):
+    """Can the code read the environment, start a process or write to a descriptor?"""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             if any(alias.name not in PURE_MODULES for alias in node.names):
@@ -368,7 +405,7 @@ def describe(error):
 
 
 def load():
-    """Returns main as a function of the arguments object, and whether its calls need their environment."""
+    """Returns main, and whether it can see its environment and its descriptors."""
     with open(CODE, encoding="utf-8") as file:
         text = file.read()
     linecache.cache[SOURCE] = (len(text), None, text.splitlines(True), SOURCE)
@@ -383,7 +420,7 @@ def load():
     main = module.__dict__.get("main")
     if not callable(main):
         raise LookupError(f"{SOURCE} defines no function `main`")
-    return main, reads_environment(tree)
+    return main, reaches_out(tree)
 
 
 def accepted(main):
@@ -404,7 +441,7 @@ def limit_memory():
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 
-def serve(main, needs_environment):
+def serve(main, impure):
     names = accepted(main)
     is_async = inspect.iscoroutinefunction(main)
     if is_async:
@@ -413,6 +450,7 @@ def serve(main, needs_environment):
         loop = asyncio.new_event_loop()
         asyncio.set_event_loop(loop)
     environment = Environment()
+    descriptors = Descriptors() if impure else None
     scopes = {}
     log = sys.stdout
     loads = json.loads
@@ -424,7 +462,7 @@ def serve(main, needs_environment):
         Call.log_bytes = 0
         started = perf_counter()
         try:
-            if needs_environment:
+            if impure:
                 environment.enter(scopes[scope], job_id, step_job_id, token)
                 if "wmill" in sys.modules:  # its client keeps the token of the call that first used it
                     sys.modules["wmill"]._client = None
@@ -450,6 +488,8 @@ def serve(main, needs_environment):
         answer[3] = round((now - started) * 1000, 3)
         if log.line:
             log.finish()
+        if descriptors:
+            descriptors.drain()
         Call.id = 0
         out.append(answer)
         if now - last_flush > FLUSH_SECONDS:
@@ -474,7 +514,7 @@ def start():
     sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = Log()
     threading.Thread(target=flusher, daemon=True, name="millrace-flusher").start()
     try:
-        main, needs_environment = load()
+        main, impure = load()
         limit_memory()
     except BaseException as error:
         sys.stdout.finish()
@@ -484,7 +524,7 @@ def start():
     info = {"protocol": 1, "language": "python3", "version": platform.python_version(), "pid": os.getpid()}
     out.append(["ready", info])
     flush()
-    serve(main, needs_environment)
+    serve(main, impure)
     sys.stdout.finish()
     flush()
     os._exit(0)

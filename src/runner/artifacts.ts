@@ -85,7 +85,7 @@ async function installPython(root: string, lock: string, sourceName: string): Pr
     const requirements = `${made}.txt`
     await writeFile(requirements, `${lock}\n`)
     try {
-      await run(command!, [...start, '--target', made, '-r', requirements], { timeout: installMs, maxBuffer: 64 << 20 })
+      await run(command, [...start, '--target', made, '-r', requirements], { timeout: installMs, maxBuffer: 64 << 20 })
     } catch (error) {
       const { stderr, message } = error as Error & { stderr?: string }
       const reason = lastLines(stderr || message)

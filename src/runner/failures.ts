@@ -40,8 +40,10 @@ export function lastLines(text: string): string {
 }
 
 /** A runtime's report of a failure, bounded and storable. */
-export function reportedError(error: RuntimeError): UserError {
-  let text = JSON.stringify({ ...error, name: shortText(error.name), message: shortText(error.message) })
+export function reportedError(reported: unknown): UserError {
+  const error: Partial<RuntimeError> =
+    reported !== null && typeof reported === 'object' ? reported : { message: String(reported) }
+  let text = JSON.stringify({ ...error, name: shortText(error.name) || 'Error', message: shortText(error.message) })
   if (text.length > 4 * textCharsMax || isDeeper(text, errorDepthMax)) {
     text = JSON.stringify({ name: shortText(error.name), message: shortText(error.message), stack: shortText(error.stack) })
   }
@@ -49,7 +51,7 @@ export function reportedError(error: RuntimeError): UserError {
 }
 
 function shortText(text: unknown): string {
-  const whole = typeof text === 'string' ? text : String(text ?? '')
+  const whole = typeof text === 'string' ? text : (JSON.stringify(text) ?? '')
   return whole.length > textCharsMax ? `${whole.slice(0, textCharsMax)}… (cut)` : whole
 }
 

@@ -161,7 +161,7 @@ export class Group implements RunnerOwner {
     if (runner.broken !== null) this.#cannotLoad(runner.broken)
     const restartInMs = this.#fill()
     if (!this.#broken) this.#options.report({ kind: 'died', key: this.spec.key, pid: runner.pid, error, restartInMs })
-    for (const other of [...this.runners]) this.hasRoom(other)
+    for (const other of this.runners) this.hasRoom(other)
   }
 
   #takeBack(again: Entry[]): void {
@@ -312,7 +312,7 @@ export class Group implements RunnerOwner {
   }
 
   tick(nowMs: number): void {
-    for (const runner of [...this.runners]) runner.tick(nowMs)
+    for (const runner of this.runners) runner.tick(nowMs)
   }
 
   /** Resolves once its calls are over and its runners have ended. */

@@ -6,7 +6,7 @@ import type { UserError } from '../core/errors.ts'
 import { storable, storableText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import { ProtocolFault } from '../core/wire/frames.ts'
-import { protocolVersion, type FromRuntime, type ScopeEnvironment, type ToRuntime } from '../core/wire/messages.ts'
+import { protocolVersion, type ReadyInfo, type ScopeEnvironment, type ToRuntime } from '../core/wire/messages.ts'
 import { canceledError, exitError, isDeeper, memoryError, reportedError, timeoutError } from './failures.ts'
 import type { Call, RunnerSpec } from './pool_types.ts'
 import type { Runtime } from './runtimes.ts'
@@ -21,6 +21,8 @@ export class Entry {
   /** Runners that died while it ran. */
   crashes = 0
   logBytes = 0
+  /** Sent to an idle runner in this turn of the event loop. */
+  fresh = false
   /** It is to stop: the failure its call gets, and when the runner is killed if it goes on. */
   stopError: UserError | null = null
   stopAtMs = 0
@@ -36,6 +38,10 @@ export class Entry {
     this.answered = true
     this.call.failed(error, ms)
   }
+}
+
+function age(entry: Entry): void {
+  entry.fresh = false
 }
 
 export type RunnerState = 'starting' | 'ready' | 'stopping' | 'dead'
@@ -125,6 +131,10 @@ export class Runner {
     const id = ++this.#nextId
     entry.id = id
     entry.begunMs = 0
+    if (this.entries.size === 0) {
+      entry.fresh = true
+      setImmediate(age, entry)
+    }
     this.entries.set(id, entry)
     this.#bytes += call.args.length
     if (this.#out.length === 0) this.#dirty(this)
@@ -155,14 +165,15 @@ export class Runner {
   // ---- what the runtime says
 
   /** HOT. One frame. @throws ProtocolFault, upon which the transport ends the runner */
-  received(messages: FromRuntime[]): void {
+  received(messages: readonly unknown[]): void {
     let sumMs = 0
     let results = 0
     for (const message of messages) {
+      if (!Array.isArray(message)) throw new ProtocolFault('a message that is no list')
       switch (message[0]) {
         case 'ok': {
           const entry = this.#answered(message[1])
-          const ms = message[3]
+          const ms: unknown = message[3]
           if (typeof message[2] !== 'string' || typeof ms !== 'number') throw new ProtocolFault('`ok` without value and time')
           sumMs += ms
           results++
@@ -171,7 +182,6 @@ export class Runner {
         }
         case 'error': {
           const entry = this.#answered(message[1])
-          if (message[2] === null || typeof message[2] !== 'object') throw new ProtocolFault('`error` without an error')
           results++
           entry.fail(entry.stopError ?? reportedError(message[2]), Number(message[3]) || 0)
           break
@@ -189,7 +199,7 @@ export class Runner {
           this.#begunTold = Math.max(this.#begunTold, Number(message[1]) || 0)
           break
         case 'ready':
-          this.#ready(message[1]?.protocol)
+          this.#ready((message[1] as Partial<ReadyInfo> | null)?.protocol)
           break
         case 'broken':
           this.broken = reportedError(message[1])
@@ -212,10 +222,10 @@ export class Runner {
     this.#owner.ready(this)
   }
 
-  #answered(id: number): Entry {
-    const entry = this.entries.get(id)
+  #answered(id: unknown): Entry {
+    const entry = this.entries.get(id as number)
     if (entry === undefined) throw new ProtocolFault(`a result for call ${String(id).slice(0, 20)}, which is not under way`)
-    this.entries.delete(id)
+    this.entries.delete(entry.id)
     this.#bytes -= entry.call.args.length
     return entry
   }
@@ -235,8 +245,8 @@ export class Runner {
     }
   }
 
-  #log(id: number, text: string): void {
-    const entry = this.entries.get(id)
+  #log(id: unknown, text: string): void {
+    const entry = this.entries.get(id as number)
     if (entry === undefined) {
       if (id === 0) this.#stderr = (this.#stderr + text).slice(-stderrCharsKept)
       return // else the call is over
@@ -264,11 +274,15 @@ export class Runner {
     this.#window = Math.max(windowMin, Math.min(windowMax, Math.ceil(windowMs / this.#averageMs)))
   }
 
-  /** Output outside the protocol belongs to the call that runs, as far as one can tell. */
+  /**
+   * Output outside the protocol is the log of a call only if it can be of no other: just one is under way, and it was not sent
+   * in this turn of the event loop (its predecessor's result and output may be read in one turn).
+   */
   printed(text: string): void {
     this.#stderr = (this.#stderr + text).slice(-stderrCharsKept)
-    const running = this.#lastBegun()
-    if (running !== null) this.#log(running.id, text)
+    if (this.entries.size !== 1) return
+    const [entry] = this.entries.values()
+    if (!entry!.fresh) this.#log(entry!.id, text)
   }
 
   // ---- the watch
@@ -328,16 +342,6 @@ export class Runner {
   #progress(): { begun: number; oldest: number } {
     const { begun, oldest } = this.#transport.progress()
     return { begun: Math.max(begun, this.#begunTold), oldest }
-  }
-
-  #lastBegun(): Entry | null {
-    const { begun, oldest } = this.#progress()
-    let last: Entry | null = null
-    for (const entry of this.entries.values()) {
-      if (entry.id > begun) break
-      if (entry.id >= oldest) last = entry
-    }
-    return last
   }
 
   // ---- the end

@@ -59,8 +59,12 @@ function alive(pid: number): boolean {
   }
 }
 
+/** A test of what not every language can do. */
+const testIf = (able: boolean) => (able ? test : () => {})
+
 export function runtimeContract({ runtime, program, broken, can }: Subject): void {
   describe(`the ${runtime} runtime`, () => {
+    const isProcess = runtimes[runtime].transport === 'process'
     let harness: Harness
     let spec: RunnerSpec
 
@@ -170,40 +174,37 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
       expect(await run('echo', 'still here').answer).toMatchObject({ value: 'still here' })
     })
 
-    if (can.die)
-      test('a call that ends the process fails with how it ended; the others are answered', async () => {
-        const calls = [run('echo', 1), run('die'), ...Array.from({ length: 50 }, (_, n) => run('echo', n))]
-        const [before, dead, ...after] = await Promise.all(calls.map((call) => call.answer))
-        expect(dead).toMatchObject({ ok: false, error: { name: 'RunnerExit' } })
-        expect(before!.value).toBe(1)
-        expect(after.map((answer) => answer.value)).toEqual(Array.from({ length: 50 }, (_, n) => n))
-        expect(calls.map((call) => call.answers)).toEqual(calls.map(() => 1))
-      })
+    testIf(can.die)('a call that ends the process fails with how it ended; the others are answered', async () => {
+      const calls = [run('echo', 1), run('die'), ...Array.from({ length: 50 }, (_, n) => run('echo', n))]
+      const [before, dead, ...after] = await Promise.all(calls.map((call) => call.answer))
+      expect(dead).toMatchObject({ ok: false, error: { name: 'RunnerExit' } })
+      expect(before!.value).toBe(1)
+      expect(after.map((answer) => answer.value)).toEqual(Array.from({ length: 50 }, (_, n) => n))
+      expect(calls.map((call) => call.answers)).toEqual(calls.map(() => 1))
+    })
 
-    if (can.kill)
-      test('kill -9 in mid-stream costs at most the call in doubt, and the runner is warm again', async () => {
-        const hang = run('hang')
-        const calls = Array.from({ length: 40 }, (_, n) => run('echo', n))
-        await hang.logs('hanging')
-        const ready = harness.next('ready')
-        process.kill(harness.pids(spec)[0]!, 'SIGKILL')
-        await ready
-        const answers = await Promise.all(calls.map((call) => call.answer))
-        const failed = answers.filter((answer) => !answer.ok)
-        expect(failed.length).toBeLessThanOrEqual(1)
-        if (can.overlap) harness.pool.cancel(hang, 'done')
-        else expect(await hang.answer).toMatchObject({ ok: false, error: { name: 'RunnerExit', signal: 'SIGKILL' } })
-        expect([...calls, hang].every((call) => call.answers <= 1)).toBe(true)
-        expect(harness.pool.stats()[0]!.runners).toBe(1)
-      })
+    testIf(can.kill)('kill -9 in mid-stream costs at most the call in doubt, and the runner is warm again', async () => {
+      const hang = run('hang')
+      const calls = Array.from({ length: 40 }, (_, n) => run('echo', n))
+      await hang.logs('hanging')
+      const ready = harness.next('ready')
+      process.kill(harness.pids(spec)[0]!, 'SIGKILL')
+      await ready
+      const answers = await Promise.all(calls.map((call) => call.answer))
+      const failed = answers.filter((answer) => !answer.ok)
+      expect(failed.length).toBeLessThanOrEqual(1)
+      if (can.overlap) harness.pool.cancel(hang, 'done')
+      else expect(await hang.answer).toMatchObject({ ok: false, error: { name: 'RunnerExit', signal: 'SIGKILL' } })
+      expect([...calls, hang].every((call) => call.answers <= 1)).toBe(true)
+      expect(harness.pool.stats()[0]!.runners).toBe(1)
+    })
 
-    if (can.memory)
-      test('a call that floods memory fails alone', async () => {
-        const calls = [run('echo', 1), run('memory', null, { timeoutMs: 20_000 }), run('echo', 2)]
-        const [before, flood, after] = await Promise.all(calls.map((call) => call.answer))
-        expect(flood).toMatchObject({ ok: false, error: { name: 'OutOfMemory' } })
-        expect([before!.value, after!.value]).toEqual([1, 2])
-      })
+    testIf(can.memory)('a call that floods memory fails alone', async () => {
+      const calls = [run('echo', 1), run('memory', null, { timeoutMs: 20_000 }), run('echo', 2)]
+      const [before, flood, after] = await Promise.all(calls.map((call) => call.answer))
+      expect(flood).toMatchObject({ ok: false, error: { name: 'OutOfMemory' } })
+      expect([before!.value, after!.value]).toEqual([1, 2])
+    })
 
     test('what Postgres cannot store is replaced', async () => {
       const { ok, value } = await run('nul').answer
@@ -220,11 +221,10 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
       expect(String((await run('big', 90_000).answer).value)).toHaveLength(90_000)
     })
 
-    if (can.unprintable)
-      test('a result that JSON cannot carry fails the step with the reason', async () => {
-        const { error } = await run(can.unprintable!).answer
-        expect(error).toMatchObject({ name: 'ResultError' })
-      })
+    testIf(can.unprintable !== null)('a result that JSON cannot carry fails the step with the reason', async () => {
+      const { error } = await run(can.unprintable!).answer
+      expect(error).toMatchObject({ name: 'ResultError' })
+    })
 
     test('code that cannot be loaded says why, to whoever warms it and to its calls', async () => {
       const bad = harness.spec(broken.program, { name: 'contract/broken' })
@@ -237,39 +237,35 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
       expect(`${error!.message} ${error!.stack}`).not.toContain(harness.home)
     })
 
-    if (runtimes[runtime].transport === 'process')
-      test('processes that user code left behind end with the runner', async () => {
-        const own = harness.spec(`${program}\n`)
-        const { value } = await harness.call(own, { what: 'detach', value: null }).answer
-        expect(value).toBeGreaterThan(1)
-        await harness.pool.release(own.key)
-        await vi.waitUntil(() => !alive(Number(value)))
-      })
+    testIf(isProcess)('processes that user code left behind end with the runner', async () => {
+      const own = harness.spec(`${program}\n`)
+      const { value } = await harness.call(own, { what: 'detach', value: null }).answer
+      expect(value).toBeGreaterThan(1)
+      await harness.pool.release(own.key)
+      await vi.waitUntil(() => !alive(Number(value)))
+    })
 
-    if (runtimes[runtime].transport === 'process')
-      test('the runtime ends when its input does', async () => {
-        const folder = mkdtempSync(join(tmpdir(), 'millrace-eof-'))
-        writeFileSync(join(folder, 'cell'), Buffer.alloc(16))
-        const code = join(folder, runtimes[runtime].codeFile)
-        writeFileSync(code, program)
-        const [command, ...args] = runtimes[runtime].command(128)
-        const env = {
-          PATH: process.env.PATH,
-          MILLRACE_CODE: code,
-          MILLRACE_CELL: join(folder, 'cell'),
-          MILLRACE_PARAMS: '["what","value"]',
-        }
-        const child = spawn(command!, args, { stdio: ['pipe', 'pipe', 'inherit'], env })
-        await once(child.stdout, 'data')
-        const scope = ['scope', 1, {}]
-        child.stdin.write(
-          encodeFrame(runtimes[runtime].codec, [scope, ['call', 1, 1, '{"what":"echo","value":1}', 'j', 's', '']]),
-        )
-        await once(child.stdout, 'data')
-        child.stdin.end()
-        const [exitCode] = await once(child, 'exit')
-        expect(exitCode).toBe(0)
-        rmSync(folder, { recursive: true })
-      })
+    testIf(isProcess)('the runtime ends when its input does', async () => {
+      const folder = mkdtempSync(join(tmpdir(), 'millrace-eof-'))
+      writeFileSync(join(folder, 'cell'), Buffer.alloc(16))
+      const code = join(folder, runtimes[runtime].codeFile)
+      writeFileSync(code, program)
+      const [command, ...args] = runtimes[runtime].command(128)
+      const env = {
+        PATH: process.env.PATH,
+        MILLRACE_CODE: code,
+        MILLRACE_CELL: join(folder, 'cell'),
+        MILLRACE_PARAMS: '["what","value"]',
+      }
+      const child = spawn(command!, args, { stdio: ['pipe', 'pipe', 'inherit'], env })
+      await once(child.stdout, 'data')
+      const scope = ['scope', 1, {}]
+      child.stdin.write(encodeFrame(runtimes[runtime].codec, [scope, ['call', 1, 1, '{"what":"echo","value":1}', 'j', 's', '']]))
+      await once(child.stdout, 'data')
+      child.stdin.end()
+      const [exitCode] = await once(child, 'exit')
+      expect(exitCode).toBe(0)
+      rmSync(folder, { recursive: true })
+    })
   })
 }

@@ -19,7 +19,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeFrame, encodeFrame, FrameReader, ProtocolFault } from '../../core/wire/frames.ts'
-import type { FromRuntime, ToRuntime } from '../../core/wire/messages.ts'
+import type { ToRuntime } from '../../core/wire/messages.ts'
 import type { Runtime } from '../runtimes.ts'
 import type { Exit, LaunchSettings, Progress, Transport, TransportEvents } from './transport.ts'
 
@@ -114,7 +114,7 @@ class ProcessTransport implements Transport {
     const { stdin, stdout, stderr } = this.#child
     const reader = new FrameReader()
     const onBody = (body: Buffer) => {
-      this.#events.received(decodeFrame(this.#codec, body) as FromRuntime[])
+      this.#events.received(decodeFrame(this.#codec, body))
     }
     stdout!.on('data', (chunk: Buffer) => {
       if (this.#protocolFault !== null || this.#over) return

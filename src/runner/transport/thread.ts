@@ -4,7 +4,7 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads'
 import { Piscina } from 'piscina'
 import { ProtocolFault } from '../../core/wire/frames.ts'
-import type { FromRuntime, ToRuntime } from '../../core/wire/messages.ts'
+import type { ToRuntime } from '../../core/wire/messages.ts'
 import type { Runtime } from '../runtimes.ts'
 import type { LaunchSettings, Progress, Transport, TransportEvents } from './transport.ts'
 
@@ -32,7 +32,7 @@ class ThreadTransport implements Transport {
     this.#events = events
     const { port1, port2 } = new MessageChannel()
     this.#port = port1
-    port1.on('message', (messages: FromRuntime[]) => {
+    port1.on('message', (messages: unknown[]) => {
       if (this.#over || this.#protocolFault !== null) return
       try {
         events.received(messages)
@@ -63,6 +63,7 @@ class ThreadTransport implements Transport {
   }
 
   send(messages: ToRuntime[]): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port, not a window
     if (!this.#over) this.#port.postMessage(messages)
   }
 

@@ -1,7 +1,7 @@
 // What a runner needs of whatever runs the user's code: a process behind pipes, or a thread behind a port.
 //   T1. `exited` is called once, after the last `received`, whoever ended it.
 //   T2. Nothing is sent or received after that.
-import type { FromRuntime, ToRuntime } from '../../core/wire/messages.ts'
+import type { ToRuntime } from '../../core/wire/messages.ts'
 
 export interface Exit {
   code: number | null
@@ -15,7 +15,7 @@ export interface Exit {
 }
 
 export interface TransportEvents {
-  received(messages: FromRuntime[]): void
+  received(messages: readonly unknown[]): void
   /** Output outside the protocol: what native code and child processes print. */
   printed(text: string): void
   exited(exit: Exit): void
