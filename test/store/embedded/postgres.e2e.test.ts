@@ -56,7 +56,7 @@ interface Start {
 }
 
 function begin(home: string, { env = {}, as = [] }: Start = {}): Program {
-  const command = [...as, process.execPath, '--import', 'tsx', 'test/store/embedded/use.ts', home]
+  const command = [...as, process.execPath, '--import', 'tsx', 'test/store/embedded/use.mjs', home]
   return startProgram(command, { env: { DATABASE_URL: undefined, ...env } })
 }
 

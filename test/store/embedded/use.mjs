@@ -4,13 +4,13 @@ import { once } from 'node:events'
 import { openPostgres } from '../../../src/store/embedded/postgres.ts'
 
 try {
-  const report = (message: string): void => console.error(message)
-  const postgres = await openPostgres({ home: process.argv[2]!, databaseUrl: process.env['DATABASE_URL'], report })
+  const report = (message) => console.error(message)
+  const postgres = await openPostgres({ home: process.argv[2], databaseUrl: process.env['DATABASE_URL'], report })
   console.log(JSON.stringify({ url: postgres.url, owner: postgres.owner, embedded: postgres.embedded }))
   await once(process.stdin, 'data')
   await postgres.stop()
   process.exit(0)
 } catch (error) {
-  console.log(JSON.stringify({ code: (error as { code?: string }).code, message: (error as Error).message }))
+  console.log(JSON.stringify({ code: error.code, message: error.message }))
   process.exit(1)
 }
