@@ -2,8 +2,9 @@
 //   A1. A JSON object goes on as the bytes it came as: checked, never printed again. Any other JSON is wrapped in `{"body": …}`.
 //   A2. What fails, fails with its place: `$.a.b`, line and column of broken JSON, the element of a batch.
 // HOT. Per body: one JSON.parse; a look for depth only where the text is long enough to be deep.
-import { EngineError, messageOf } from '../core/errors.ts'
+import { EngineError } from '../core/errors.ts'
 import { assertStorable, type JsonText } from '../core/json.ts'
+import { indexOfFault } from './json_fault.ts'
 
 export interface Checked {
   text: JsonText
@@ -17,8 +18,8 @@ export function checkJson(text: string, at: string, depthMax: number): Checked {
   let value: unknown
   try {
     value = JSON.parse(text)
-  } catch (error) {
-    throw notJson(text, at, error)
+  } catch {
+    throw notJson(text, at)
   }
   // Nesting to depth d takes 2d characters.
   if ((text.includes('\\u') && suspicious.test(text)) || (text.length > 2 * depthMax && deeperThan(value, depthMax))) {
@@ -38,19 +39,12 @@ function deeperThan(value: unknown, depth: number): boolean {
   return false
 }
 
-function notJson(text: string, at: string, error: unknown): EngineError {
-  const position = /position (\d+)/.exec(messageOf(error))?.[1]
-  const cut = position === undefined ? text.length : Number(position)
-  const before = text.slice(0, cut).split('\n')
+function notJson(text: string, at: string): EngineError {
+  const fault = indexOfFault(text)
+  const before = text.slice(0, fault).split('\n')
   const place = `line ${before.length}, column ${before.at(-1)!.length + 1}`
-  const what =
-    position === undefined && !/token/i.test(messageOf(error))
-      ? 'it ends too early'
-      : messageOf(error).split(/ in JSON at|, "|, \.\.\."/)[0]!
-  const where = position === undefined && /token/i.test(messageOf(error)) ? '' : ` at ${place}`
-  return new EngineError('E_JSON', `${at === '$' ? 'the body' : at} is not JSON${where}: ${what}`, {
-    at: where === '' ? at : `${at} ${place}`,
-  })
+  const what = fault === text.length ? 'it ends too early' : `${JSON.stringify(text[fault])} cannot be there`
+  return new EngineError('E_JSON', `${at === '$' ? 'the body' : at} is not JSON: ${what} (${place})`, { at: `${at} ${place}` })
 }
 
 const isObject = (value: unknown): boolean => value !== null && typeof value === 'object' && !Array.isArray(value)
@@ -164,8 +158,8 @@ function endOfElement(text: string, from: number): number {
     } else if (code === 0x7b || code === 0x5b) {
       depth += 1
     } else if (code === 0x7d || code === 0x5d) {
-      if (depth === 0) return at
-      depth -= 1
+      if (depth > 0) depth -= 1
+      else if (code === 0x5d) return at // a brace with nothing to close stays in the element: it is no JSON then
     }
   }
   return text.length
