@@ -5,9 +5,11 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 
+const main = fileURLToPath(new URL('main.js', import.meta.url))
 const restartMinMs = 250
 const restartMaxMs = 15_000
 const steadyMs = 30_000 // one that lived so long starts again at once
@@ -46,7 +48,7 @@ export async function keepChild(options: ChildOptions, stop: AbortSignal, force:
 }
 
 function start(options: ChildOptions): ChildProcess {
-  const child = spawn(process.execPath, [process.argv[1]!, ...options.args], {
+  const child = spawn(process.execPath, [main, ...options.args], {
     env: options.env,
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
     detached: true,

@@ -1,6 +1,7 @@
 // How long-lived commands are asked to end: once to drain, a second time to stop at once.
 
 const againMs = 750 // npm passes on the Ctrl-C that the terminal already sent: that is one request, not two
+const parentMs = 500
 
 export interface Ending {
   stop: AbortSignal
@@ -23,6 +24,15 @@ export function listenForEnd(told: (request: 'stop' | 'force') => void): Ending 
       told('force')
       force.abort()
     }
+  }
+  // npm hands SIGTERM to the shell between it and us, which dies of it without a word.
+  if (process.env['npm_lifecycle_event'] !== undefined) {
+    const parent = process.ppid
+    const timer = setInterval(() => {
+      if (process.ppid === parent) return
+      clearInterval(timer)
+      if (!stop.signal.aborted) asked()
+    }, parentMs).unref()
   }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, asked)
   return { stop: stop.signal, force: force.signal, end: asked }

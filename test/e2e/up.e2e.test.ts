@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { command, processesOf, stateFolder, start, type Running } from './up_support.ts'
+import { command, follow, processesOf, stateFolder, start, type Running } from './up_support.ts'
 
 async function nothingLeft(home: string): Promise<void> {
   // A process is gone when the kernel says so, a moment after its parent saw it end.
@@ -23,6 +23,15 @@ test(
     await nothingLeft(home)
   },
 )
+
+test('`npm start` is the sample, and all of it ends when npm is asked to', { timeout: 120_000 }, async () => {
+  const home = stateFolder()
+  const npm = follow(home, ['npm', 'start', '--', '--rate', '20'])
+  await npm.says(/feeding the sample/)
+  npm.child.kill('SIGTERM')
+  await npm.ended
+  await nothingLeft(home)
+})
 
 describe('beside a running `up`', () => {
   const home = stateFolder()

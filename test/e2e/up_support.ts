@@ -56,7 +56,12 @@ export interface Running {
 }
 
 export function start(home: string, args: string[], extra: Record<string, string> = {}): Running {
-  const child = spawn(process.execPath, [main, ...args], {
+  return follow(home, [process.execPath, main, ...args], extra)
+}
+
+/** Starts any program with this state folder. */
+export function follow(home: string, [program, ...args]: string[], extra: Record<string, string> = {}): Running {
+  const child = spawn(program!, args, {
     cwd: root,
     env: environment(home, extra),
     stdio: ['ignore', 'pipe', 'pipe'],
