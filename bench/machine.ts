@@ -45,7 +45,7 @@ export function descendants(pid: number): number[] {
     }
   }
   const found: number[] = []
-  for (let queue = [pid]; queue.length > 0; ) {
+  for (let queue = [pid]; queue.length > 0;) {
     const next = queue.flatMap((parent) => childrenOf.get(parent) ?? [])
     found.push(...next)
     queue = next

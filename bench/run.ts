@@ -37,7 +37,11 @@ const only = options.only?.split(',').map((name) => name.trim())
 const unknown = only?.filter((name) => !cases.some((one) => one.name === name)) ?? []
 const repeat = Number(options.repeat)
 if (unknown.length > 0 || !Number.isInteger(repeat) || repeat < 1) {
-  console.error(unknown.length > 0 ? `no case ${unknown.join(', ')}; there are: ${cases.map((one) => one.name).join(', ')}` : '--repeat takes a whole number from 1')
+  console.error(
+    unknown.length > 0
+      ? `no case ${unknown.join(', ')}; there are: ${cases.map((one) => one.name).join(', ')}`
+      : '--repeat takes a whole number from 1',
+  )
   process.exit(2)
 }
 
@@ -77,7 +81,10 @@ console.log(`\n${about}; ${repeat === 1 ? 'one run' : `medians of ${repeat} runs
 console.log(table(summary))
 if (options.json) writeFileSync(options.json, `${JSON.stringify(summary, null, 2)}\n`)
 if (options.save || (!only && !options.small)) {
-  writeFileSync(`${results}bench.json`, `${JSON.stringify({ machine: about, date: new Date().toISOString(), cases: summary }, null, 2)}\n`)
+  writeFileSync(
+    `${results}bench.json`,
+    `${JSON.stringify({ machine: about, date: new Date().toISOString(), cases: summary }, null, 2)}\n`,
+  )
   writeFileSync(`${results}bench.svg`, chart(summary, about))
   console.log('written: bench/results/bench.json, bench/results/bench.svg')
 }
@@ -90,15 +97,30 @@ function line(measured: Measured): string {
   if (measured.floorRatio) parts.push(`${measured.floorRatio.toFixed(2)} of plain SQL`)
   if (measured.p50Ms) parts.push(`p50 ${measured.p50Ms.toFixed(1)} ms`)
   if (measured.p99Ms) parts.push(`p99 ${measured.p99Ms.toFixed(1)} ms`)
-  if (measured.cpu) parts.push(`cores: worker ${measured.cpu.worker} runners ${measured.cpu.runners} postgres ${measured.cpu.postgres} client ${measured.cpu.client}`)
+  if (measured.cpu)
+    parts.push(
+      `cores: worker ${measured.cpu.worker} runners ${measured.cpu.runners} postgres ${measured.cpu.postgres} client ${measured.cpu.client}`,
+    )
   return parts.join(', ')
 }
 
 function table(summary: readonly CaseResult[]): string {
-  const out = new Table({ head: ['case', 'jobs/s', 'steps/s', 'p50 ms', 'p99 ms', 'of floor', 'RSS MiB', 'cores w/r/pg/client'], style: { head: [], border: [] } })
+  const out = new Table({
+    head: ['case', 'jobs/s', 'steps/s', 'p50 ms', 'p99 ms', 'of floor', 'RSS MiB', 'cores w/r/pg/client'],
+    style: { head: [], border: [] },
+  })
   for (const one of summary) {
     const cpu = one.cpu ? `${one.cpu.worker}/${one.cpu.runners}/${one.cpu.postgres}/${one.cpu.client}` : ''
-    out.push([one.name, show(one, 'jobsPerSecond'), show(one, 'stepsPerSecond'), show(one, 'p50Ms'), show(one, 'p99Ms'), show(one, 'floorRatio'), show(one, 'rssMiB'), cpu])
+    out.push([
+      one.name,
+      show(one, 'jobsPerSecond'),
+      show(one, 'stepsPerSecond'),
+      show(one, 'p50Ms'),
+      show(one, 'p99Ms'),
+      show(one, 'floorRatio'),
+      show(one, 'rssMiB'),
+      cpu,
+    ])
   }
   const notes = summary.filter((one) => one.note).map((one) => `${one.name}: ${one.note}`)
   return [out.toString(), ...notes].join('\n')

@@ -30,7 +30,12 @@ async function claimP99(rig: Rig, flow: BenchFlow): Promise<number> {
   )
 }
 
-export async function backlog(rig: Rig, flow: BenchFlow, steps: number, load: { jobs: number; seconds: number }): Promise<Measured> {
+export async function backlog(
+  rig: Rig,
+  flow: BenchFlow,
+  steps: number,
+  load: { jobs: number; seconds: number },
+): Promise<Measured> {
   await rig.db.pool.query('truncate job, job_done')
   await rig.enqueueAtOnce(flow, claimSize * 10)
   await rig.db.pool.query('vacuum analyze job')

@@ -54,7 +54,9 @@ export async function drain(rig: Rig, flow: BenchFlow, steps: number, jobs: numb
  * beforehand, and nothing else. Jobs per second.
  */
 export async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise<number> {
-  const { rows } = await rig.db.pool.query('select result, steps from job_done where version_id = $1 order by id limit 1', [rig.versions[flow].id])
+  const { rows } = await rig.db.pool.query('select result, steps from job_done where version_id = $1 order by id limit 1', [
+    rig.versions[flow].id,
+  ])
   const { result, steps } = rows[0] as { result: string; steps: string }
   await rig.db.pool.query('truncate job, job_done')
   await rig.enqueueAtOnce(flow, jobs)
@@ -68,7 +70,9 @@ export async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise
       for (;;) {
         const claimed = await claimJobs(client, { workerId, tag, jobsMax: 1_000 })
         if (claimed.length === 0) return
-        const batch = claimed.map((job) => `{"id":"${job.id}","epoch":${job.epoch},"status":"success","result":${result},"steps":${steps}}`)
+        const batch = claimed.map(
+          (job) => `{"id":"${job.id}","epoch":${job.epoch},"status":"success","result":${result},"steps":${steps}}`,
+        )
         await finishJobs(client, workerId, `[${batch.join(',')}]`)
       }
     }),

@@ -17,7 +17,8 @@ export async function httpEnqueue(rig: Rig, load: { batch: number; connections: 
   const before = rig.cpu()
   const result = await fire(load.seconds)
   const cpu = cores(before, rig.cpu(), result.duration)
-  if (result.non2xx > 0 || result.errors > 0) throw new Error(`${result.non2xx} answers were not 2xx, ${result.errors} requests failed`)
+  if (result.non2xx > 0 || result.errors > 0)
+    throw new Error(`${result.non2xx} answers were not 2xx, ${result.errors} requests failed`)
   const { rows } = await rig.db.pool.query('select count(*)::integer as jobs from job')
   const stored = (rows[0] as { jobs: number }).jobs
   const accepted = result['2xx'] * load.batch
@@ -28,6 +29,8 @@ export async function httpEnqueue(rig: Rig, load: { batch: number; connections: 
     p50Ms: result.latency.p50,
     p99Ms: result.latency.p99,
     cpu,
-    note: single ? `one event per request, ${load.connections} connections` : `${load.batch} events per request, ${load.connections} connections`,
+    note: single
+      ? `one event per request, ${load.connections} connections`
+      : `${load.batch} events per request, ${load.connections} connections`,
   }
 }

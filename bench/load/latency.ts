@@ -46,7 +46,12 @@ const tickMs = 2
  * Events stored at a fixed rate for some seconds; latency from when an event was due to when its result was recorded
  * (the database's clock at the commit's statement; both clocks are this machine's).
  */
-export async function openLoop(rig: Rig, flow: BenchFlow, steps: number, load: { perSecond: number; seconds: number }): Promise<Measured> {
+export async function openLoop(
+  rig: Rig,
+  flow: BenchFlow,
+  steps: number,
+  load: { perSecond: number; seconds: number },
+): Promise<Measured> {
   await rig.startWorker([flow])
   const { id, tag } = rig.versions[flow]
   const enqueuer = createEnqueuer({ db: rig.db, limits: defaultLimits })
@@ -61,7 +66,15 @@ export async function openLoop(rig: Rig, flow: BenchFlow, steps: number, load: {
       const jobs = []
       for (; offered < due; offered++) {
         const dueMs = beganMs + Math.floor((offered / load.perSecond) * 1000)
-        jobs.push({ id: newJobId(dueMs), workspaceId: 'main', versionId: id, tag, priority: 0, args: eventOf(offered), createdBy: 'bench' })
+        jobs.push({
+          id: newJobId(dueMs),
+          workspaceId: 'main',
+          versionId: id,
+          tag,
+          priority: 0,
+          args: eventOf(offered),
+          createdBy: 'bench',
+        })
       }
       // One request an event, as callers of the API are: the enqueuer gathers what arrives together.
       for (const job of jobs) {

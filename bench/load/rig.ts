@@ -61,7 +61,10 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
   }
   const children = new Set<ChildProcess>()
   const start = (args: string[]): ChildProcess => {
-    const child = spawn(process.execPath, [...nodeFlags(args[0]!), cli, ...args], { env: environment, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [...nodeFlags(args[0]!), cli, ...args], {
+      env: environment,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
     children.add(child)
     child.once('exit', () => children.delete(child))
     return child
@@ -73,11 +76,16 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
   for (const [name, modules] of Object.entries(benchFlows)) {
     const path = `bench/${name}`
     await client.deploy(path, { summary: name, value: { modules: modules as never }, dedicated_worker: true })
-    const { rows } = await db.pool.query('select version_id, tag from flow join flow_version v on v.id = flow.version_id where flow.path = $1', [path])
+    const { rows } = await db.pool.query(
+      'select version_id, tag from flow join flow_version v on v.id = flow.version_id where flow.path = $1',
+      [path],
+    )
     const row = rows[0] as { version_id: string; tag: string }
     versions[name as BenchFlow] = { id: row.version_id, tag: row.tag }
   }
-  const { rows } = await db.pool.query("select current_setting('server_version') as version, current_setting('data_directory') as data")
+  const { rows } = await db.pool.query(
+    "select current_setting('server_version') as version, current_setting('data_directory') as data",
+  )
   const { version, data } = rows[0] as { version: string; data: string }
   const postmaster = Number(readFileSync(join(data, 'postmaster.pid'), 'utf8').split('\n')[0])
   let workers: ChildProcess[] = []
@@ -113,7 +121,15 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
         for (let from = 0; from < jobs; from += 2_000) {
           const count = Math.min(2_000, jobs - from)
           const batch = Array.from({ length: count }, (_, i) =>
-            printNewJob({ id: newJobId(), workspaceId: 'main', versionId: id, tag, priority: 0, args: eventOf(from + i), createdBy: 'bench' }),
+            printNewJob({
+              id: newJobId(),
+              workspaceId: 'main',
+              versionId: id,
+              tag,
+              priority: 0,
+              args: eventOf(from + i),
+              createdBy: 'bench',
+            }),
           )
           await tx.query({
             name: 'bench_enqueue',

@@ -11,6 +11,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 
 const flushMs = 1
+/** What deploying calls every step's source in its source map. */
+const stepFile = 'step.ts'
 const ownFolder = dirname(fileURLToPath(import.meta.url))
 const storage = new AsyncLocalStorage()
 /** What code that reads WM_TOKEN while it loads gets; requests carry the token of their call in its place. */
@@ -183,11 +185,20 @@ export function createLoop({ settings, send, begin, stop }) {
   /** The artifact's place on this machine means nothing to the user. */
   function ownNames(text) {
     const folder = dirname(settings.code)
+    const source = sourceOf(storage.getStore()?.scope)
     return text
-      .replaceAll(pathToFileURL(settings.code).href, settings.source)
-      .replaceAll(settings.code, settings.source)
+      .replaceAll(`${pathToFileURL(folder).href}/${stepFile}`, source)
+      .replaceAll(`${folder}/${stepFile}`, source)
+      .replaceAll(pathToFileURL(settings.code).href, source)
+      .replaceAll(settings.code, source)
       .replaceAll(`${pathToFileURL(folder).href}/`, '')
       .replaceAll(`${folder}/`, '')
+  }
+
+  /** Steps of equal code share a runner; each call's errors name the file of its own step. */
+  function sourceOf(scope) {
+    const { WM_JOB_PATH: path, WM_FLOW_STEP_ID: step } = scope ?? {}
+    return path && step ? `${path}/${step}.ts` : settings.source
   }
 
   // ---- what user code sees of the process

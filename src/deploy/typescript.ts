@@ -42,7 +42,7 @@ async function described(source: Source, made: Bundle, lock: string | null): Pro
   }
   const map = textOf(made, '.map')
   const code = textOf(made, '.mjs').replaceAll('\0', '\\x00') // Postgres stores no NUL; in strings and patterns this means the same
-  const content = `${code}//# sourceMappingURL=data:application/json;base64,${Buffer.from(withoutPackages(map, source)).toString('base64')}\n`
+  const content = `${code}//# sourceMappingURL=data:application/json;base64,${Buffer.from(withoutPackages(map)).toString('base64')}\n`
   if (content.length > bundleCharsMax) {
     const sizeMiB = (content.length / (1 << 20)).toFixed(0)
     throw codeError(source, `with the packages it imports it has ${sizeMiB} MiB; a step may have ${bundleCharsMax >> 20}`)
@@ -79,9 +79,9 @@ function textOf(made: Bundle, ending: string): string {
 }
 
 /** The code of packages is most of a map, and nobody reads it there: their names and lines stay. */
-function withoutPackages(map: string, source: Source): string {
+function withoutPackages(map: string): string {
   const document = JSON.parse(map) as { sources: string[]; sourcesContent: (string | null)[] }
-  document.sourcesContent = document.sourcesContent.map((content, i) => (document.sources[i] === source.name ? content : null))
+  document.sourcesContent = document.sourcesContent.map((content, i) => (document.sources[i] === stepFile ? content : null))
   return JSON.stringify(document)
 }
 
@@ -92,7 +92,7 @@ async function bundle(source: Source, plugin: Plugin, folder: string | undefined
     throw first ? buildError(source, first) : isServiceLost(error) ? codeError(source, tooDeep) : error
   })
   const outside = Object.keys(made.metafile.inputs).find(
-    (path) => path !== source.name && !/^(\(disabled\):)?node_modules\//.test(path),
+    (path) => path !== stepFile && !/^(\(disabled\):)?node_modules\//.test(path),
   )
   if (outside !== undefined) throw codeError(source, `a package reaches outside of its folder (${outside}); it cannot be bundled`)
   return made
@@ -102,7 +102,7 @@ type Options = BuildOptions & { write: false; metafile: true }
 
 function bundleOptions(source: Source, plugin: Plugin, folder: string | undefined): Options {
   return {
-    stdin: { contents: source.content, sourcefile: source.name, loader: 'ts' },
+    stdin: { contents: source.content, sourcefile: stepFile, loader: 'ts' },
     absWorkingDir: folder ?? sep,
     outfile: join(folder ?? sep, 'step.mjs'),
     bundle: true,
@@ -120,6 +120,9 @@ function bundleOptions(source: Source, plugin: Plugin, folder: string | undefine
     plugins: [plugin],
   }
 }
+
+// The same for every step, so that equal code is one artifact and shares a runner; runtimes put the step's own name in its place.
+const stepFile = 'step.ts'
 
 let service = 0 // esbuild's process, counted: it is one for the whole of ours
 
@@ -146,7 +149,7 @@ function isServiceLost(error: unknown): boolean {
 function buildError(source: Source, { location, text }: Message): EngineError {
   if (!location) return codeError(source, text)
   const place = { line: location.line, column: location.column + 1 }
-  if (location.file === source.name) return codeError(source, text, place)
+  if (location.file === stepFile) return codeError(source, text, place)
   return codeError(source, `in an imported package: ${location.file}:${place.line}:${place.column}: ${text}`)
 }
 

@@ -59,7 +59,8 @@ export function createBindings(parts: {
         Math.max(...plan.steps.map((s) => (s.spec === spec ? (parts.replicas[s.step.id] ?? 1) : 1)))
       const warmed = await Promise.allSettled(plan.specs.map((spec) => pool.warm(spec, replicasOf(spec))))
       for (const one of warmed) {
-        if (one.status === 'rejected') log.error({ binding, versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
+        if (one.status === 'rejected')
+          log.error({ binding, versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
       }
       log.info({ binding, versionId, runners: plan.specs.length }, 'version warm')
     }

@@ -119,11 +119,17 @@ export function createCommitter(parts: {
           client.end().catch(() => {})
           if (!isOutage(error) && attempt >= 2) {
             if (batch.length > 1) {
-              log.error({ err: error, jobs: batch.length }, 'a commit was refused by the database; committing its jobs one by one')
+              log.error(
+                { err: error, jobs: batch.length },
+                'a commit was refused by the database; committing its jobs one by one',
+              )
               for (const item of batch) await send([item])
               return
             }
-            log.error({ err: error, job: batch[0]!.id }, 'a job cannot be committed; it stays with this worker until its lease ends')
+            log.error(
+              { err: error, job: batch[0]!.id },
+              'a job cannot be committed; it stays with this worker until its lease ends',
+            )
             return
           }
           log.warn({ err: error, attempt }, 'commit failed; trying again')

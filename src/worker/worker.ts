@@ -69,7 +69,13 @@ export function createWorker(parts: WorkerParts): Worker {
   const { db, limits, pool, log } = parts
   const counters = createCounters()
   const tags = [...parts.bindings, ...parts.tags]
-  const plans = createPlans({ db, sandbox: parts.sandbox, baseUrl: parts.baseUrl, dedicated: parts.bindings.length > 0, name: parts.name })
+  const plans = createPlans({
+    db,
+    sandbox: parts.sandbox,
+    baseUrl: parts.baseUrl,
+    dedicated: parts.bindings.length > 0,
+    name: parts.name,
+  })
   const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
   const answers = createAnswers({ db })
   /** What the listener and the timers talk to: the incarnation that lives now. */
@@ -169,7 +175,10 @@ export function createWorker(parts: WorkerParts): Worker {
     stop.removeEventListener('abort', onStop)
     await claims.stop()
     if (reason === 'lost') {
-      log.warn({ workerId, jobs: held.held() }, 'this worker was declared dead; its jobs are with others, it starts again under a new id')
+      log.warn(
+        { workerId, jobs: held.held() },
+        'this worker was declared dead; its jobs are with others, it starts again under a new id',
+      )
       living = null
       for (const run of [...held.all()]) held.drop(run)
       await Promise.all([committer.close(), lease.abandon()])
@@ -287,7 +296,10 @@ export function createWorker(parts: WorkerParts): Worker {
     try {
       const reaped = await reapWorkers(db.pool, { hintAfterMs: limits.hintAfterMs, lostMax: limits.lostMax })
       if (reaped.workers) {
-        log.warn({ workers: reaped.workers, jobsBack: reaped.jobs_back, jobsPoisoned: reaped.jobs_poisoned }, 'took over from dead workers')
+        log.warn(
+          { workers: reaped.workers, jobsBack: reaped.jobs_back, jobsPoisoned: reaped.jobs_poisoned },
+          'took over from dead workers',
+        )
       }
       const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
       await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])
