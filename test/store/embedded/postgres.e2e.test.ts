@@ -247,9 +247,19 @@ test('everything killed at once leaves a crashed database, which recovers at the
   await second.stop()
 })
 
+/** A home that was started and stopped, for tests that leave it as they find it. */
+let stopped: Promise<string> | undefined
+function stoppedHome(): Promise<string> {
+  stopped ??= (async () => {
+    const home = newHome()
+    await (await use(home)).stop()
+    return home
+  })()
+  return stopped
+}
+
 test('a lock file whose process number another program has taken since is stale', async () => {
-  const home = newHome()
-  await (await use(home)).stop()
+  const home = await stoppedHome()
   const longAgoS = 1_000_000_000
   writeFileSync(
     join(dataOf(home), 'postmaster.pid'),
@@ -261,8 +271,7 @@ test('a lock file whose process number another program has taken since is stale'
 })
 
 test('a lock file that may belong to another container is respected', async () => {
-  const home = newHome()
-  await (await use(home)).stop()
+  const home = await stoppedHome()
   const path = join(dataOf(home), 'postmaster.pid')
   const nowS = Math.floor(Date.now() / 1000) // this process is older than that
   writeFileSync(path, `${process.pid}\n${dataOf(home)}\n${nowS}\n5432\n\n127.0.0.1\n\nready   \n`)
@@ -293,19 +302,23 @@ test('a first start that was killed half-way leaves nothing behind', async () =>
 })
 
 test('a data folder of another major version is refused, with the way out', async () => {
-  const home = newHome()
-  await (await use(home)).stop()
-  writeFileSync(join(dataOf(home), 'PG_VERSION'), '17\n')
+  const home = await stoppedHome()
+  const path = join(dataOf(home), 'PG_VERSION')
+  const before = readFileSync(path)
+  writeFileSync(path, '17\n')
   const { code, message } = await refusal(home)
+  writeFileSync(path, before)
   expect(code).toBe('E_DATABASE_VERSION')
   expect(message).toMatch(/made by Postgres 17.*brings Postgres 18.*pg_dump.*DATABASE_URL/)
 })
 
 test('a server that does not start says why', async () => {
-  const home = newHome()
-  await (await use(home)).stop()
-  writeFileSync(join(dataOf(home), 'postgresql.conf'), 'shared_bufers = 1\n')
+  const home = await stoppedHome()
+  const path = join(dataOf(home), 'postgresql.conf')
+  const before = readFileSync(path)
+  writeFileSync(path, 'shared_bufers = 1\n')
   const { code, message } = await refusal(home)
+  writeFileSync(path, before)
   expect(code).toBe('E_SETUP')
   expect(message).toContain('unrecognized configuration parameter "shared_bufers"')
 })
