@@ -7,7 +7,7 @@ import { Group, type RunnerEvent } from './group.ts'
 import type { Artifact, Call, PoolStats, RunnerPool, RunnerSpec } from './pool_types.ts'
 import { Runner, type RunnerOwner } from './runner.ts'
 import { runtimes } from './runtimes.ts'
-import { startProcess } from './transport/process.ts'
+import { startProcess, sweepFolders } from './transport/process.ts'
 import { startThread } from './transport/thread.ts'
 
 const tickMs = 100
@@ -24,6 +24,7 @@ export interface RunnerPoolOptions {
 }
 
 export function createRunnerPool(options: RunnerPoolOptions): RunnerPool {
+  sweepFolders()
   return new Pool(options)
 }
 

@@ -1,3 +1,6 @@
+import { readFileSync } from 'node:fs'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { createHarness, type Harness } from './harness.ts'
 import { runtimeContract } from './runtime.ts'
 
 const program = `
@@ -31,4 +34,46 @@ runtimeContract({
   program,
   broken: { program: 'if true; then\necho', error: /unexpected end of file/ },
   can: { anyText: false, die: false, memory: true, unprintable: null, kill: true, overlap: true },
+})
+
+describe('Bash', () => {
+  let harness: Harness
+  beforeAll(() => void (harness = createHarness('bash')))
+  afterAll(() => harness.close())
+
+  const run = (code: string, args: Record<string, unknown> = {}) =>
+    harness.call(harness.spec(code, { params: Object.keys(args) }), args)
+
+  test.each<[string, string, unknown]>([
+    ['the last line, as text', 'echo one; echo two words; echo', 'two words'],
+    ['the last line, as JSON', 'echo noise; echo \'{"a":[1,2]}\'', { a: [1, 2] }],
+    ['result.json, whatever was printed', 'echo \'{"a":1}\' > result.json; echo 2', { a: 1 }],
+    ['null, if there is nothing', 'true', null],
+    ['a line without its end', 'printf 42', 42],
+  ])('the result is %s', async (_name, code, value) => {
+    expect(await run(code).answer).toMatchObject({ ok: true, value })
+  })
+
+  test('arguments are positional: text as it is, anything else as JSON', async () => {
+    const { value } = await run('printf "%s|" "$@"', { a: 'two words $HOME `x`', b: { c: [1] }, d: null, e: 7, f: true }).answer
+    expect(value).toBe('two words $HOME `x`|{"c":[1]}||7|true|')
+  })
+
+  test('a background process does not hold the call, and ends with it', async () => {
+    const { ok, value } = await run('sleep 1000 & echo $!').answer
+    expect(ok).toBe(true)
+    await vi.waitUntil(() => {
+      try {
+        return /\) [ZX]/.test(readFileSync(`/proc/${String(value)}/stat`, 'latin1'))
+      } catch {
+        return true
+      }
+    })
+  })
+
+  test('calls do not see each other’s files', async () => {
+    const spec = harness.spec('ls | wc -l; touch seen; cat result.json 2>/dev/null; ls > /dev/null', { params: [] })
+    const calls = Array.from({ length: 6 }, () => harness.call(spec, {}))
+    expect((await Promise.all(calls.map((call) => call.answer))).map((answer) => answer.value)).toEqual([0, 0, 0, 0, 0, 0])
+  })
 })

@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RuntimeName } from '../../src/core/flow/definition.ts'
 import { createHarness, type Harness } from '../contract/harness.ts'
+import { startProgram } from '../support/processes.ts'
 
 const echo = 'export const main = async (value) => value'
 const params = ['value']
@@ -13,10 +15,10 @@ const open = (...args: Parameters<typeof createHarness>) => (harness = createHar
 beforeEach(() => void (harness = undefined as never))
 afterEach(() => harness?.close())
 
+/** Ended, even if nobody has reaped it yet. */
 function gone(pid: number): boolean {
   try {
-    process.kill(pid, 0)
-    return false
+    return /\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
   } catch {
     return true
   }
@@ -201,6 +203,38 @@ describe('the runner pool', () => {
     await vi.waitUntil(() => gone(first!) && gone(second!))
     expect(waiting.answers).toBe(0)
   })
+})
+
+test('a killed engine leaves no process and no file behind', async () => {
+  const program = `
+    import { createRunnerPool } from ${JSON.stringify(new URL('../../src/runner/pool.ts', import.meta.url).href)}
+    import { defaultLimits as limits } from ${JSON.stringify(new URL('../../src/core/limits.ts', import.meta.url).href)}
+    const code = {
+      node: 'export const main = () => { for (;;); }',
+      python: 'def main():\\n    while True: pass',
+      bash: 'sleep 1000',
+    }
+    const artifacts = { load: async (key) => ({ key, language: '', content: code[key], lock: null }) }
+    const pool = createRunnerPool({ limits, home: process.argv[1], artifacts, policy: 'pinned' })
+    const call = { scope: {}, args: '{}', jobId: '', stepJobId: '', token: '', timeoutMs: 1e6 }
+    for (const runtime of ['node', 'python', 'bash']) {
+      const spec = { key: runtime, runtime, language: '', artifactKey: runtime, params: [], sourceName: 'x' }
+      await pool.warm(spec, 1)
+      pool.call(spec, call)
+    }
+    setTimeout(() => console.log(JSON.stringify(pool.stats().flatMap((stats) => stats.pids))), 300)`
+  const home = mkdtempSync(join(tmpdir(), 'millrace-test-'))
+  const engine = startProgram([process.execPath, '--import', 'tsx', '--input-type=module', '-e', program, home])
+  const pids = JSON.parse(await engine.nextLine()) as number[]
+  expect(pids).toHaveLength(3)
+  const folders = () => readdirSync(tmpdir()).filter((name) => name.startsWith(`millrace-runner-${engine.pid}-`))
+  expect(folders()).toHaveLength(3)
+  engine.kill('SIGKILL')
+  await engine.ended
+  await vi.waitUntil(() => pids.every(gone), { timeout: 10_000 })
+  open('node')
+  expect(folders()).toEqual([])
+  rmSync(home, { recursive: true })
 })
 
 describe('requirements of a Python step', () => {

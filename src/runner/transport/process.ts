@@ -26,6 +26,7 @@ import type { Exit, LaunchSettings, Progress, Transport, TransportEvents } from 
 /** How long results already in the pipe are read after the exit; only a grandchild that holds the pipe makes us wait so long. */
 const drainMs = 200
 const cellBytes = 16
+const folderPrefix = 'millrace-runner-'
 
 export interface ProcessOptions {
   runtime: Runtime
@@ -49,12 +50,13 @@ class ProcessTransport implements Transport {
   readonly #cellBytes = Buffer.alloc(cellBytes)
   readonly #child: ChildProcess
   #protocolFault: string | null = null
+  #cellLinked = true
   #over = false
 
   constructor({ runtime, settings, environment, events }: ProcessOptions) {
     this.#codec = runtime.codec
     this.#events = events
-    this.#folder = mkdtempSync(join(tmpdir(), 'millrace-'))
+    this.#folder = mkdtempSync(join(tmpdir(), `${folderPrefix}${process.pid}-`))
     this.#cellPath = join(cellFolder(), `millrace-${this.#mark}`)
     writeFileSync(this.#cellPath, this.#cellBytes)
     this.#cell = openSync(this.#cellPath, 'r')
@@ -114,6 +116,7 @@ class ProcessTransport implements Transport {
     const { stdin, stdout, stderr } = this.#child
     const reader = new FrameReader()
     const onBody = (body: Buffer) => {
+      this.#unlinkCell() // the runtime has it open by now: no kill of this process leaves it behind
       this.#events.received(decodeFrame(this.#codec, body))
     }
     stdout!.on('data', (chunk: Buffer) => {
@@ -142,6 +145,11 @@ class ProcessTransport implements Transport {
     })
   }
 
+  #unlinkCell(): void {
+    if (this.#cellLinked) rmSync(this.#cellPath, { force: true })
+    this.#cellLinked = false
+  }
+
   #ended(exit: Exit): void {
     if (this.#over) return
     try {
@@ -154,7 +162,7 @@ class ProcessTransport implements Transport {
     for (const stream of [this.#child.stdin, this.#child.stdout, this.#child.stderr]) stream?.destroy()
     signalGroup(this.#child.pid)
     killMarked(this.#mark)
-    rmSync(this.#cellPath, { force: true })
+    this.#unlinkCell()
     rmSync(this.#folder, { recursive: true, force: true })
     this.#events.exited(exit)
   }
@@ -174,6 +182,24 @@ function signalGroup(pid: number | undefined): void {
     process.kill(-pid, 'SIGKILL')
   } catch {
     // the group is gone
+  }
+}
+
+/** Removes the folders of runners whose engine was killed. */
+export function sweepFolders(): void {
+  for (const name of readdirSync(tmpdir())) {
+    if (!name.startsWith(folderPrefix)) continue
+    const pid = Number.parseInt(name.slice(folderPrefix.length), 10)
+    if (!isAlive(pid)) rmSync(join(tmpdir(), name), { recursive: true, force: true })
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 
