@@ -3,6 +3,7 @@
 //   L2. The live line is the last of the terminal: every other line goes above it.
 import { styleText } from 'node:util'
 import { pino, type Logger } from 'pino'
+import { EngineError } from '../core/errors.ts'
 
 const levels: Record<number, { name: string; style: 'red' | 'yellow' | 'cyan' | 'gray' }> = {
   20: { name: 'debug', style: 'gray' },
@@ -39,7 +40,14 @@ export function createScreen(stream: NodeJS.WriteStream = process.stderr): Scree
   }
 }
 
+const levelNames = ['debug', 'info', 'warn', 'error', 'silent']
+
+/** @throws EngineError E_INVALID for a level that is none */
 export function createLog(level: string, screen: Screen): Logger {
+  if (!levelNames.includes(level)) {
+    const text = `log level ${JSON.stringify(level)} is none; use one of ${levelNames.join(', ')}`
+    throw new EngineError('E_INVALID', text, { at: 'MILLRACE_LOG_LEVEL', allowed: levelNames })
+  }
   const log = pino(
     { level, base: undefined, timestamp: pino.stdTimeFunctions.epochTime },
     { write: (text: string) => screen.line(text.trimEnd()) },

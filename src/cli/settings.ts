@@ -22,8 +22,8 @@ export const settings = {
   database: {
     env: 'DATABASE_URL',
     flag: '--database <url>',
-    preset: '',
-    text: 'Postgres 14 or newer, as postgres://user:password@host:port/name. Without it an embedded one runs in the state folder.',
+    preset: 'an embedded one in the state folder',
+    text: 'Postgres 14 or newer, as postgres://user:password@host:port/name.',
   },
   host: {
     env: 'MILLRACE_HOST',
@@ -64,7 +64,7 @@ export const settings = {
     env: 'MILLRACE_LOG_LEVEL',
     flag: '--log-level <level>',
     preset: 'info',
-    text: 'error, warn, info or debug.',
+    text: 'debug, info, warn, error or silent.',
   },
   debug: {
     env: 'MILLRACE_DEBUG',
@@ -82,15 +82,16 @@ const limitTexts = {
   MILLRACE_BATCH_JOBS_MAX: 'Jobs in one run_batch request.',
   MILLRACE_WORKER_JOBS_MAX: 'Jobs one worker holds at a time (`--concurrency`).',
   MILLRACE_COMMITS_IN_FLIGHT_MAX: 'Commits one worker has under way at a time.',
-  MILLRACE_JOURNAL_AFTER_MS: 'A job unfinished for so long has its records journaled (pipelined mode).',
-  MILLRACE_LEASE_MS: 'A worker not heard of for so long is declared dead and its jobs are given back.',
-  MILLRACE_POLL_MS: 'How often a worker looks for jobs by itself, beside being notified.',
-  MILLRACE_LOST_MAX: 'A job lost with its worker more often than this fails.',
-  MILLRACE_STEP_TIMEOUT_MS: 'Time-out of a step that names none.',
+  MILLRACE_JOURNAL_AFTER_MS: 'A job unfinished for so many ms has its records journaled (pipelined mode).',
+  MILLRACE_LEASE_MS:
+    'A worker not heard of for so many ms is declared dead and its jobs are given back (a killed one: within about a second).',
+  MILLRACE_POLL_MS: 'Ms after which a worker looks for jobs by itself, should a notification be lost.',
+  MILLRACE_LOST_MAX: 'A job whose worker died more often than this fails as poison.',
+  MILLRACE_STEP_TIMEOUT_MS: 'Time-out in ms of a step that names none, and the longest it may name.',
   MILLRACE_RUNNER_MEMORY_MIB: 'Memory of one runner, in MiB.',
   MILLRACE_LOG_BYTES_MAX: 'Bytes of log kept per step. The rest is cut, and the log says so.',
   MILLRACE_SHARED_RUNNERS_MAX: 'Warm runners of a shared worker; the least recently used goes first.',
-  MILLRACE_WAIT_RESULT_MS: 'How long run_wait_result waits.',
+  MILLRACE_WAIT_RESULT_MS: 'Ms that run_wait_result waits.',
   MILLRACE_RETENTION_DAYS: 'Days that finished jobs and their logs are kept.',
 } as const satisfies Record<keyof typeof limitSettings, string>
 
@@ -99,7 +100,9 @@ export function settingRows(): (Setting & { flag: string })[] {
   const limits = Object.entries(limitSettings).map(([env, name]) => ({
     env,
     flag: '',
-    preset: String(defaultLimits[name]),
+    preset: name.includes('Bytes')
+      ? `${defaultLimits[name]} (${defaultLimits[name] / 2 ** 20} MiB)`
+      : String(defaultLimits[name]),
     text: limitTexts[env as keyof typeof limitTexts],
   }))
   return [...Object.values(settings).map((setting: Setting) => ({ ...setting, flag: setting.flag ?? '' })), ...limits]

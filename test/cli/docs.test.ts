@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
-import { settingRows } from '../../src/cli/settings.ts'
+import { settingRows, settingsMarkdown } from '../../src/cli/settings.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -59,10 +59,13 @@ test('every npm script that is mentioned exists', () => {
 })
 
 test('every variable that is mentioned is one of the settings', () => {
-  // Those of the tests and the benchmark are told where they are used.
+  // The protocol's own are those the pool sets for a runtime.
+  const told = [...top, ...markdownFiles('docs')].filter((file) => !file.endsWith('runtime-protocol.md'))
   const known = new Set(settingRows().map((row) => row.env))
-  const unknown = [...top, ...markdownFiles('docs')].flatMap((file) =>
-    [...readFileSync(file, 'utf8').matchAll(/\bMILLRACE_[A-Z_]+\b/g)].map(([name]) => name).filter((name) => !known.has(name)),
-  )
-  expect(unknown.filter((name) => !/^MILLRACE_(TEST|BENCH)_/.test(name))).toEqual([])
+  const named = told.flatMap((file) => readFileSync(file, 'utf8').match(/\bMILLRACE_[A-Z_]+\b/g) ?? [])
+  expect(named.filter((name) => !known.has(name))).toEqual([])
+})
+
+test('the settings in docs/operations.md are those of `millrace settings --markdown`', () => {
+  expect(readFileSync(join(root, 'docs', 'operations.md'), 'utf8')).toContain(`\n\n${settingsMarkdown()}\n\n`)
 })

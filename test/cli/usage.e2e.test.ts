@@ -64,6 +64,7 @@ test.each([
   ],
   ['replicas without a number', ['worker', '--replicas', 'score'], /"score": write <step>=<number>/],
   ['dedicated and tags at once', ['worker', '--dedicated', 'main:flow/a', '--tags', 'b'], /give --dedicated or --tags, not both/],
+  ['a log level that is none', ['worker', '--log-level', 'loud'], /log level "loud" is none; use one of debug, info/],
   ['a database that is no URL', ['migrate', '--database', 'localhost'], /postgres:\/\/user:password@host:port\/name/],
   [
     'a database that is not there',
