@@ -30,7 +30,7 @@ test('`npm start` is the sample, and all of it ends when npm is asked to', { tim
   await npm.says(/feeding the sample/)
   npm.child.kill('SIGTERM')
   await npm.ended
-  await nothingLeft(home)
+  await expect.poll(() => processesOf(home), { timeout: 20_000 }).toEqual([])
 })
 
 describe('beside a running `up`', () => {
