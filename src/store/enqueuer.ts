@@ -2,7 +2,8 @@
 //   Q1. enqueue() resolves after the commit that holds the job, or rejects. After an outage in the middle of a commit its
 //       outcome is unknown: it rejects with E_DATABASE, and only a key makes asking again safe.
 //   Q2. Self-clocking: while an insert is under way the next one gathers; no timer, so a lone job waits for nobody.
-//   Q3. A tag with new jobs is notified after the commit, at most once every wakeGapMs; never forgotten (the gap trails).
+//   Q3. A tag with new jobs is notified, at most once every wakeGapMs: by the commit itself, or if the last time was just now,
+//       after it. Never forgotten.
 // HOT. Per job: one string. Per batch: one statement.
 import { EngineError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
@@ -78,8 +79,11 @@ export function createEnqueuer({ db, limits }: { db: Database; limits: Limits })
 
   async function store(batch: Waiting[]): Promise<void> {
     try {
-      await insertJobs(db.pool, `[${batch.map((waiting) => waiting.text).join(',')}]`)
-      for (const waiting of batch) settle(waiting, waiting.jobs.map((job) => job.id))
+      const tags = readyTags(batch)
+      const woken = tags.filter((tag) => wakes.claim(tag))
+      await insertJobs(db.pool, `[${batch.map((waiting) => waiting.text).join(',')}]`, woken)
+      for (const tag of tags) if (!woken.includes(tag)) wakes.wake(tag)
+      for (const waiting of batch) settle(waiting)
     } catch (error) {
       const outage = asEngineError(error)
       if (batch.length > 1 && !(outage instanceof EngineError)) {
@@ -91,32 +95,35 @@ export function createEnqueuer({ db, limits }: { db: Database; limits: Limits })
     }
   }
 
-  function settle(waiting: Waiting, ids: string[]): void {
-    forget(waiting)
-    for (const job of waiting.jobs) if (job.runAtMs === undefined) wakes.wake(job.tag)
-    waiting.resolve(ids)
+  function settle(waiting: Waiting): void {
+    forget(waiting, true)
+    waiting.resolve(waiting.jobs.map((job) => job.id))
   }
 
   function fail(waiting: Waiting, error: unknown): void {
-    forget(waiting)
+    forget(waiting, false)
     waiting.reject(error)
   }
 
-  function forget(waiting: Waiting): void {
+  function forget(waiting: Waiting, stored: boolean): void {
     pendingBytes -= waiting.text.length
     pendingJobs -= waiting.jobs.length
+    for (const job of waiting.jobs) depths.over(job.tag, stored)
   }
 
   async function enqueueKeyed(jobs: readonly NewJob[]): Promise<string[]> {
     // Named jobs need the answer of the database, so they do not share the insert of the others.
     const first = new Map<string, NewJob>()
     for (const job of jobs) if (!first.has(nameOf(job))) first.set(nameOf(job), job)
+    let stored = new Map<string, string>()
     try {
-      const idOf = await insertKeyedJobs(db.pool, [...first.values()])
+      const idOf = (stored = await insertKeyedJobs(db.pool, [...first.values()]))
       for (const job of first.values()) if (idOf.get(job.id) === job.id) wakes.wake(job.tag)
       return jobs.map((job) => idOf.get(first.get(nameOf(job))!.id)!)
     } catch (error) {
       throw asEngineError(error)
+    } finally {
+      for (const job of jobs) depths.over(job.tag, stored.get(job.id) === job.id)
     }
   }
 
@@ -124,16 +131,17 @@ export function createEnqueuer({ db, limits }: { db: Database; limits: Limits })
     enqueue(jobs) {
       if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
       if (jobs.length === 0) return Promise.resolve([])
-      const full = jobs.find((job) => depths.add(job.tag, 1) > limits.queueJobsMax)
+      const full = jobs.find((job) => depths.of(job.tag) + jobs.length > limits.queueJobsMax)
       if (full || pendingBytes > pendingBytesMax) {
         const what = full ? `tag ${full.tag} has ${limits.queueJobsMax} jobs waiting` : 'too many requests wait to be stored'
         return Promise.reject(new EngineError('E_QUEUE_FULL', `the queue is full: ${what}; try again later`, { retryAfterS: 5 }))
       }
       const named = jobs.filter((job) => job.key !== undefined)
-      if (named.length === jobs.length) return enqueueKeyed(jobs)
-      if (named.length > 0) {
+      if (named.length > 0 && named.length < jobs.length) {
         return Promise.reject(new EngineError('E_INVALID', 'either all jobs of a request carry a key, or none'))
       }
+      for (const job of jobs) depths.accepted(job.tag)
+      if (named.length > 0) return enqueueKeyed(jobs)
       return new Promise((resolve, reject) => {
         const waiting: Waiting = { jobs, text: jobs.map(printNewJob).join(','), resolve, reject }
         gathered.push(waiting)
@@ -155,28 +163,44 @@ export function createEnqueuer({ db, limits }: { db: Database; limits: Limits })
   }
 }
 
+function readyTags(batch: readonly Waiting[]): string[] {
+  const tags = new Set<string>()
+  for (const { jobs } of batch) for (const job of jobs) if (job.runAtMs === undefined) tags.add(job.tag)
+  return [...tags]
+}
+
 function nameOf(job: NewJob): string {
   return `${job.workspaceId} ${job.key}`
 }
 
-/** Wake-ups: one notify under way at a time, each tag at most once every wakeGapMs, the last one never left out. */
+/** Wake-ups: each tag at most once every wakeGapMs, the last one never left out. */
 function createWakes(db: Database) {
   const dirty = new Set<string>()
+  const toldAtMs = new Map<string, number>()
   let running: Promise<void> | null = null
   let closed = false
 
   async function send(): Promise<void> {
     while (dirty.size > 0) {
+      if (!closed) await new Promise((resolve) => setTimeout(resolve, wakeGapMs))
       const tags = [...dirty]
       dirty.clear()
+      for (const tag of tags) toldAtMs.set(tag, performance.now())
       // Lost with the connection: workers poll.
       await Promise.all(tags.map((tag) => notify(db.pool, workChannel, tag))).catch(() => {})
-      if (!closed) await new Promise((resolve) => setTimeout(resolve, wakeGapMs))
     }
     running = null
   }
 
   return {
+    /** May this tag's workers be woken by the statement about to be sent? */
+    claim(tag: string): boolean {
+      const nowMs = performance.now()
+      if (nowMs - (toldAtMs.get(tag) ?? -Infinity) < wakeGapMs) return false
+      toldAtMs.set(tag, nowMs)
+      return true
+    },
+    /** Has jobs already stored. */
     wake(tag: string): void {
       dirty.add(tag)
       running ??= send()
@@ -188,24 +212,26 @@ function createWakes(db: Database) {
   }
 }
 
-/** How many active jobs a tag has, roughly: counted now and then, and what we added since. Only the bound depends on it. */
+/**
+ * How many active jobs a tag has, roughly: counted now and then, plus what was stored since that count began, plus what is
+ * on its way. Never too few of our own; what workers finished meanwhile is seen by the next count.
+ */
 function createDepths(db: Database) {
-  const depths = new Map<string, number>()
-  /** Added since the count under way began: it may not have seen them. */
+  let counted = new Map<string, number>()
   let since = new Map<string, number>()
+  const pending = new Map<string, number>()
   let timer: NodeJS.Timeout | undefined
   let closed = false
 
   async function recount(): Promise<void> {
     const began = Date.now()
+    const before = since
     since = new Map()
     try {
       const rows = await run<{ tag: string; jobs: number }>(db.pool, 'queue_depths', [])
-      depths.clear()
-      for (const row of rows) depths.set(row.tag, row.jobs)
-      for (const [tag, jobs] of since) depths.set(tag, (depths.get(tag) ?? 0) + jobs)
+      counted = new Map(rows.map((row) => [row.tag, row.jobs]))
     } catch {
-      // Counted again soon; meanwhile the bound errs on the safe side: it only grows.
+      for (const [tag, jobs] of before) add(since, tag, jobs)
     }
     schedule(Math.max(2_000, (Date.now() - began) * 50))
   }
@@ -218,15 +244,22 @@ function createDepths(db: Database) {
 
   schedule(0)
   return {
-    add(tag: string, jobs: number): number {
-      const depth = (depths.get(tag) ?? 0) + jobs
-      depths.set(tag, depth)
-      since.set(tag, (since.get(tag) ?? 0) + jobs)
-      return depth
+    of: (tag: string): number => (counted.get(tag) ?? 0) + (since.get(tag) ?? 0) + (pending.get(tag) ?? 0),
+    accepted(tag: string): void {
+      add(pending, tag, 1)
+    },
+    /** The job is stored, or refused after all. */
+    over(tag: string, stored: boolean): void {
+      add(pending, tag, -1)
+      if (stored) add(since, tag, 1)
     },
     close(): void {
       closed = true
       clearTimeout(timer)
     },
   }
+}
+
+function add(to: Map<string, number>, tag: string, jobs: number): void {
+  to.set(tag, (to.get(tag) ?? 0) + jobs)
 }

@@ -196,9 +196,9 @@ export function printNewJob(job: NewJob): JsonText {
   return text + '}'
 }
 
-/** Stores jobs without keys. One statement, one transaction. */
-export async function insertJobs(on: Queryable, batch: JsonText): Promise<void> {
-  await run(on, 'enqueue_jobs', [batch])
+/** Stores jobs without keys, and wakes the workers of `tags`. One statement, one transaction. */
+export async function insertJobs(on: Queryable, batch: JsonText, tags: readonly string[]): Promise<void> {
+  await run(on, 'enqueue_jobs', [batch, tags])
 }
 
 /** Stores jobs with keys (each key once in the batch). Gives asked id → the id of the key's job. */
@@ -206,7 +206,8 @@ export async function insertKeyedJobs(on: Queryable, jobs: readonly NewJob[]): P
   const idOf = new Map<string, string>()
   let missing = jobs
   for (let round = 0; missing.length > 0; round++) {
-    if (round === 5) throw new EngineError('E_BUSY', 'the same key is being used by another request; try again', { retryAfterS: 1 })
+    if (round === 5)
+      throw new EngineError('E_BUSY', 'the same key is being used by another request; try again', { retryAfterS: 1 })
     const batch = `[${missing.map(printNewJob).join(',')}]`
     const rows = await run<{ asked_id: string; job_id: string | null }>(on, 'enqueue_keyed_jobs', [batch])
     for (const row of rows) if (row.job_id !== null) idOf.set(row.asked_id, row.job_id)
