@@ -6,7 +6,13 @@ import type { UserError } from '../core/errors.ts'
 import { storable, storableText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import { ProtocolFault } from '../core/wire/frames.ts'
-import { protocolVersion, type ReadyInfo, type ScopeEnvironment, type ToRuntime } from '../core/wire/messages.ts'
+import {
+  protocolVersion,
+  type FromRuntime,
+  type ReadyInfo,
+  type ScopeEnvironment,
+  type ToRuntime,
+} from '../core/wire/messages.ts'
 import { canceledError, exitError, isDeeper, memoryError, reportedError, timeoutError } from './failures.ts'
 import type { Call, RunnerSpec } from './pool_types.ts'
 import type { Runtime } from './runtimes.ts'
@@ -170,7 +176,7 @@ export class Runner {
     let results = 0
     for (const message of messages) {
       if (!Array.isArray(message)) throw new ProtocolFault('a message that is no list')
-      switch (message[0]) {
+      switch (message[0] as FromRuntime[0]) {
         case 'ok': {
           const entry = this.#answered(message[1])
           const ms: unknown = message[3]

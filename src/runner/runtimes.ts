@@ -63,7 +63,7 @@ export const runtimes: Record<RuntimeName, Runtime> = {
     windowMin: 2,
     watchMemory: true,
     endsAtEof: false,
-    command: () => ['python3', '-u', '-X', 'utf8', program('python/main.py')],
+    command: () => ['python3', '-uB', '-X', 'utf8', program('python/main.py')],
   },
   bash: {
     transport: 'process',

@@ -203,19 +203,27 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Processes that left the group of their runner (setsid) still carry its mark in their environment. Linux only. */
-function killMarked(mark: string): void {
+/**
+ * Processes that left the group of their runner (setsid) still carry its mark in their environment. Looks again a little later:
+ * one that is just being born (fork, exec) shows no environment yet. Linux only.
+ */
+function killMarked(mark: string, looksLeft = 5): void {
   if (process.platform !== 'linux') return
   const wanted = `MILLRACE_RUNNER=${mark}`
+  let found = false
   for (const entry of readdirSync('/proc')) {
     const pid = Number(entry)
     if (!(pid > 0)) continue
     try {
-      if (readFileSync(`/proc/${entry}/environ`, 'latin1').includes(wanted)) process.kill(pid, 'SIGKILL')
+      if (!readFileSync(`/proc/${entry}/environ`, 'latin1').includes(wanted)) continue
+      process.kill(pid, 'SIGKILL')
+      found = true
     } catch {
       // gone, or not ours
     }
   }
+  const again = found ? looksLeft - 1 : Math.min(looksLeft - 1, 1)
+  if (again > 0) setTimeout(killMarked, 200, mark, again).unref()
 }
 
 let cellFolderFound = ''
