@@ -55,7 +55,7 @@ export function createCommitter(parts: {
   const journals = createLane<Journaled>((client, text) => appendJournal(client, workerId, text), 1)
   let logs: LogPiece[] = []
   let logging: Promise<void> | null = null
-  let closed = false
+  const over = new AbortController()
 
   function createLane<Item extends { id: string; text: string; committed(refused: boolean): void }>(
     commit: (client: pg.Client, text: string) => Promise<string[]>,
@@ -106,7 +106,7 @@ export function createCommitter(parts: {
 
     async function send(batch: Item[]): Promise<void> {
       const text = printBatch(batch)
-      for (let attempt = 0; !closed; attempt++) {
+      for (let attempt = 0; !over.signal.aborted; attempt++) {
         const client = clients.pop() ?? (await connect(attempt))
         if (!client) continue
         try {
@@ -203,7 +203,7 @@ export function createCommitter(parts: {
       await Promise.all([finishes.drained(), journals.drained(), logging])
     },
     async close() {
-      closed = true
+      over.abort()
       await Promise.all([finishes.close(), journals.close()])
     },
   }

@@ -180,7 +180,7 @@ export function createWorker(parts: WorkerParts): Worker {
         'this worker was declared dead; its jobs are with others, it starts again under a new id',
       )
       living = null
-      for (const run of [...held.all()]) held.drop(run)
+      for (const run of held.all()) held.drop(run)
       await Promise.all([committer.close(), lease.abandon()])
       return
     }
@@ -269,7 +269,7 @@ export function createWorker(parts: WorkerParts): Worker {
     while (runs.held() + starting.size > 0) {
       const spentMs = Date.now() - began
       if (spentMs > limits.drainStepsMs) runs.closing()
-      if (spentMs > limits.drainMs) for (const run of [...runs.all()]) runs.giveBackNow(run)
+      if (spentMs > limits.drainMs) for (const run of runs.all()) runs.giveBackNow(run)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
   }

@@ -174,14 +174,17 @@ test('a job lost too often is poison: it fails, is kept, and takes its journal a
   for (let loss = 0; loss <= 3; loss++) {
     const workerId = await registerWorker(1_000)
     const [job] = await claim(workerId)
-    if (loss === 3) await appendJournal(db.pool, workerId, `[{"id":"${job!.id}","epoch":${job!.epoch},"n":1,"record":{"k":"wake","s":"a"}}]`)
+    if (loss === 3)
+      await appendJournal(db.pool, workerId, `[{"id":"${job!.id}","epoch":${job!.epoch},"n":1,"record":{"k":"wake","s":"a"}}]`)
     const reaped = await reapWorkers(db.pool, { hintAfterMs: 500, lostMax: 3, now: later(5_000) })
     expect(reaped).toMatchObject(loss < 3 ? { jobs_back: 1, jobs_poisoned: 0 } : { jobs_back: 0, jobs_poisoned: 1 })
   }
   const { rows } = await db.pool.query('select status, lost, result, steps from job_done')
   expect(rows).toHaveLength(1)
   expect(rows[0]).toMatchObject({ status: 'failure', lost: 4, steps: '[{"k":"wake","s":"a"}]' })
-  expect(JSON.parse((rows[0] as { result: string }).result)).toEqual({ error: { name: 'PoisonJob', message: 'the worker running it died 4 times' } })
+  expect(JSON.parse((rows[0] as { result: string }).result)).toEqual({
+    error: { name: 'PoisonJob', message: 'the worker running it died 4 times' },
+  })
   expect(await count('job_journal')).toBe(0)
 })
 
@@ -203,7 +206,9 @@ test('canceling ends a job that waits, asks for one that runs, and leaves a fini
   expect(await cancel(running.id)).toBe('asked')
   expect(await cancel(running.id, 'other')).toBe('missing')
   expect(await cancel(newJobId())).toBe('missing')
-  const { rows } = await db.pool.query("select status, canceled_by, canceled_reason, result from job_done where id = $1", [waiting.id])
+  const { rows } = await db.pool.query('select status, canceled_by, canceled_reason, result from job_done where id = $1', [
+    waiting.id,
+  ])
   expect(rows[0]).toMatchObject({ status: 'canceled', canceled_by: 'me', canceled_reason: 'enough' })
   const [asked] = await run<{ id: string }>(db.pool, 'canceled_jobs', [1])
   expect(asked!.id).toBe(job!.id)
@@ -241,7 +246,11 @@ test('one request with an id already used fails alone', async () => {
   const enqueuer = createEnqueuer({ db, limits: defaultLimits })
   const first = newJob()
   await enqueuer.enqueue([first])
-  const outcomes = await Promise.allSettled([enqueuer.enqueue([newJob()]), enqueuer.enqueue([first]), enqueuer.enqueue([newJob()])])
+  const outcomes = await Promise.allSettled([
+    enqueuer.enqueue([newJob()]),
+    enqueuer.enqueue([first]),
+    enqueuer.enqueue([newJob()]),
+  ])
   expect(outcomes.map((outcome) => outcome.status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
   await enqueuer.close()
 })

@@ -80,7 +80,12 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
     async work(flows = [], options = {}) {
       const workerLimits = { ...limits, ...options.limits }
       const policy = flows.length > 0 ? 'pinned' : 'shared'
-      const pool = createRunnerPool({ limits: workerLimits, home, policy, artifacts: { load: (key) => loadArtifact(db.pool, key) } })
+      const pool = createRunnerPool({
+        limits: workerLimits,
+        home,
+        policy,
+        artifacts: { load: (key) => loadArtifact(db.pool, key) },
+      })
       const worker = createWorker({
         db,
         limits: workerLimits,
@@ -145,9 +150,15 @@ export function code(
   inputs: Record<string, string> = {},
   more: Partial<FlowModule> = {},
 ): FlowModule {
-  const input_transforms = Object.fromEntries(Object.entries(inputs).map(([name, expr]) => [name, { type: 'javascript' as const, expr }]))
+  const input_transforms = Object.fromEntries(
+    Object.entries(inputs).map(([name, expr]) => [name, { type: 'javascript' as const, expr }]),
+  )
   return { id, value: { type: 'rawscript', language, content, input_transforms }, ...more }
 }
 
-export const ts = (id: string, content: string, inputs: Record<string, string> = {}, more: Partial<FlowModule> = {}): FlowModule =>
-  code(id, 'bun', content, inputs, more)
+export const ts = (
+  id: string,
+  content: string,
+  inputs: Record<string, string> = {},
+  more: Partial<FlowModule> = {},
+): FlowModule => code(id, 'bun', content, inputs, more)

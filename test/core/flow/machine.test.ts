@@ -24,7 +24,14 @@ function planOf(modules: FlowModule[], more: Partial<FlowValue> = {}): Plan {
 }
 
 const ok = (n: number, s: string, value: unknown): JobRecord => ({ k: 'ok', n, s, at: 0, ms: 1, v: JSON.stringify(value) })
-const err = (n: number, s: string, message: string): JobRecord => ({ k: 'err', n, s, at: 0, ms: 1, e: { name: 'Error', message } })
+const err = (n: number, s: string, message: string): JobRecord => ({
+  k: 'err',
+  n,
+  s,
+  at: 0,
+  ms: 1,
+  e: { name: 'Error', message },
+})
 const pick = (s: string, w: 'skip' | 'stop' | 'retry' | 'delay', v: boolean | number): JobRecord => ({ k: 'pick', s, w, v })
 
 /** What an effect says, without the plan's innards. */
@@ -150,7 +157,11 @@ test.each([
   [{ error_message: 'enough' }, ['finish', 'failure', { error: { name: 'EarlyStop', message: 'enough', step_id: 'a' } }]],
   [
     { error_message: '', error_include_result: true },
-    ['finish', 'failure', { error: { name: 'EarlyStop', message: 'the flow was stopped after step a', step_id: 'a', result: 1 } }],
+    [
+      'finish',
+      'failure',
+      { error: { name: 'EarlyStop', message: 'the flow was stopped after step a', step_id: 'a', result: 1 } },
+    ],
   ],
 ])('stop_after_if with %j', (more, finish) => {
   const plan = planOf([module('a', { stop_after_if: { expr: 'result', ...more } }), module('b')])
@@ -172,7 +183,13 @@ test('a failure module that fails ends the flow with its own error', () => {
 
 test('an expression that fails fails its step, without a retry', () => {
   const plan = planOf([module('a', { skip_if: { expr: 'flow_input.x.y()' }, retry: { constant: { attempts: 3, seconds: 0 } } })])
-  const record: JobRecord = { k: 'pick', s: 'a', w: 'skip', v: null, error: { name: 'ExpressionError', message: 'x is not defined' } }
+  const record: JobRecord = {
+    k: 'pick',
+    s: 'a',
+    w: 'skip',
+    v: null,
+    error: { name: 'ExpressionError', message: 'x is not defined' },
+  }
   const [finish] = lastSaid(plan, {}, [record]) as unknown[][]
   expect(finish).toEqual(['finish', 'failure', { error: { name: 'ExpressionError', message: 'x is not defined', step_id: 'a' } }])
 })
@@ -201,7 +218,13 @@ test('folding the stored journal gives the same state and the effect that was no
     module('b', { skip_if: { expr: 'flow_input.x' } }),
     module('c', { stop_after_if: { expr: 'result' } }),
   ])
-  const records = [err(1, 'a', 'no'), { k: 'wake', s: 'a' } as JobRecord, ok(2, 'a', { deep: [1, 'ü'] }), pick('b', 'skip', true), ok(3, 'c', 9)]
+  const records = [
+    err(1, 'a', 'no'),
+    { k: 'wake', s: 'a' } as JobRecord,
+    ok(2, 'a', { deep: [1, 'ü'] }),
+    pick('b', 'skip', true),
+    ok(3, 'c', 9),
+  ]
   for (let count = 0; count <= records.length; count++) {
     const seen = records.slice(0, count)
     const stored = seen.map((record) => parseRecord(JSON.parse(printRecord(record)) as never)!)
