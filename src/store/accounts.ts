@@ -171,7 +171,7 @@ export function workspacesOf(on: Queryable, who: { email: string; superAdmin: bo
   return run<MyWorkspace>(on, 'member_workspaces', [who.email, who.superAdmin])
 }
 
-export const adminEmail = 'admin@millrace.local'
+const adminEmail = 'admin@millrace.local'
 
 /**
  * Makes sure there is a super admin who can come in: by `token` if it is given, else by the one in `<home>/admin-token`,

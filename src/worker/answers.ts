@@ -1,6 +1,6 @@
 // Answers: tells the server processes whose callers wait that their jobs are done. After the commit, never inside it.
 //   A1. A hint: a server polls for what it waits for, so one that is lost only delays.
-//   A2. One notify per server and turn of the event loop; the result comes along when it fits a payload.
+//   A2. A small commit tells by itself (sql/finish_jobs.sql); the rest is here: one notify per server and turn of the event loop; the result comes along when it fits a payload.
 import type { Database } from '../store/db.ts'
 import { doneChannel, notify, payloadBytesMax } from '../store/jobs.ts'
 import type { Run } from './runs.ts'

@@ -16,8 +16,10 @@ export interface Finished {
   readonly id: string
   /** {id, epoch, status, result, steps} as JSON. */
   readonly text: string
-  /** `refused`: it was not ours any more. */
-  committed(refused: boolean): void
+  /** A caller waits for it. */
+  readonly awaited: boolean
+  /** `refused`: it was not ours any more. `told`: the commit itself told the caller. */
+  committed(refused: boolean, told: boolean): void
 }
 
 /** A record on its way to job_journal. */
@@ -39,6 +41,9 @@ export interface Committer {
   close(): Promise<void>
 }
 
+// A commit of so few jobs tells waiting callers itself; larger ones leave that to answers.ts.
+const tellRowsMax = 8
+
 const retryAfterMs = [50, 100, 200, 400, 800, 1_000] as const
 
 export function createCommitter(parts: {
@@ -51,15 +56,20 @@ export function createCommitter(parts: {
   onRoom: () => void
 }): Committer {
   const { db, limits, workerId, counters, log } = parts
-  const finishes = createLane<Finished>((client, text) => finishJobs(client, workerId, text), limits.commitsInFlightMax)
+  const finishes = createLane<Finished>(
+    (client, text, told) => finishJobs(client, workerId, text, told),
+    limits.commitsInFlightMax,
+    (batch) => batch.length <= tellRowsMax && batch.some((job) => job.awaited),
+  )
   const journals = createLane<Journaled>((client, text) => appendJournal(client, workerId, text), 1)
   let logs: LogPiece[] = []
   let logging: Promise<void> | null = null
   const over = new AbortController()
 
-  function createLane<Item extends { id: string; text: string; committed(refused: boolean): void }>(
-    commit: (client: pg.Client, text: string) => Promise<string[]>,
+  function createLane<Item extends { id: string; text: string; committed(refused: boolean, told: boolean): void }>(
+    commit: (client: pg.Client, text: string, told: boolean) => Promise<string[]>,
     widthMax: number,
+    tells: (batch: Item[]) => boolean = () => false,
   ) {
     const waiting: Item[] = []
     let head = 0
@@ -106,14 +116,15 @@ export function createCommitter(parts: {
 
     async function send(batch: Item[]): Promise<void> {
       const text = printBatch(batch)
+      const told = tells(batch)
       for (let attempt = 0; !over.signal.aborted; attempt++) {
         const client = clients.pop() ?? (await connect(attempt))
         if (!client) continue
         try {
-          const strangers = await commit(client, text)
+          const strangers = await commit(client, text, told)
           clients.push(client)
           counters.commits += 1
-          tell(batch, strangers)
+          settle(batch, strangers, told)
           return
         } catch (error) {
           client.end().catch(() => {})
@@ -148,14 +159,14 @@ export function createCommitter(parts: {
       }
     }
 
-    function tell(batch: Item[], strangers: string[]): void {
+    function settle(batch: Item[], strangers: string[], told: boolean): void {
       if (strangers.length === 0) {
-        for (const item of batch) item.committed(false)
+        for (const item of batch) item.committed(false, told)
         return
       }
       const refused = new Set(strangers)
       counters.refused += refused.size
-      for (const item of batch) item.committed(refused.has(item.id))
+      for (const item of batch) item.committed(refused.has(item.id), told)
     }
 
     return {

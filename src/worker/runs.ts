@@ -29,8 +29,8 @@ export interface RunsParts {
   /** A token for user code of this job (WM_TOKEN). */
   issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
   setProgress(stepJobId: string, percent: number): void
-  /** The run's end is durable: whoever waits may be told. `result` is null if the job was no longer ours. */
-  onCommitted(run: Run, refused: boolean): void
+  /** The run's end is durable. `silent`: nobody is to be told (the commit did that, or the job was not ours any more). */
+  onCommitted(run: Run, silent: boolean): void
   /** Gives a job back to the queue: to be claimed at `runAtMs`, or at once (null). Its records are journaled. Ends in drop(). */
   giveBack(run: Run, runAtMs: number | null): void
   onDropped(run: Run): void
@@ -97,9 +97,13 @@ export class Run implements Finished {
     this.claimedMs = nowMs
   }
 
-  committed(refused: boolean): void {
+  get awaited(): boolean {
+    return this.job.waiter !== null
+  }
+
+  committed(refused: boolean, told: boolean): void {
     this.#forget(this)
-    this.#runs.onCommitted(this, refused)
+    this.#runs.onCommitted(this, refused || told)
   }
 }
 

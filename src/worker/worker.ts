@@ -143,9 +143,9 @@ export function createWorker(parts: WorkerParts): Worker {
       setProgress: (stepJobId, percent) => {
         setProgress(db.pool, stepJobId, percent).catch((error: unknown) => log.warn({ err: error }, 'progress not stored'))
       },
-      onCommitted: (run, refused) => {
+      onCommitted: (run, silent) => {
         bindings.left(run.job.version_id)
-        if (!refused) answers.tell(run)
+        if (!silent) answers.tell(run)
         claims.pump()
       },
       giveBack: (run, runAtMs) => releases.push(run, runAtMs),

@@ -262,3 +262,18 @@ test('a full queue refuses, stores nothing, and says when to come back', async (
   expect(await count('job')).toBe(3)
   await enqueuer.close()
 })
+
+test('a commit that tells names finished jobs of ours to the servers whose callers wait, and no others', async () => {
+  const [mine, quiet, stale] = [newJob({ waiter: 77 }), newJob(), newJob({ waiter: 77 })]
+  await enqueue(mine, quiet, stale)
+  const jobs = await claim(1)
+  await releaseJobs(db.pool, 1, [{ id: stale.id, epoch: 1, runAtMs: null }])
+  const listener = await db.connect({ name: 'server' })
+  const heard: string[] = []
+  listener.on('notification', (message) => heard.push(message.payload!))
+  await listener.query('listen millrace_done_77')
+  expect(await finishJobs(db.pool, 1, finished(jobs), true)).toEqual([stale.id])
+  await listener.query('select 1')
+  await listener.end()
+  expect(heard).toEqual([`${mine.id} success {"ok":true}`])
+})
