@@ -2,9 +2,10 @@
 // (Bash cannot parse JSON, and a script that exits or changes its shell must not touch the next call.)
 //   B1. Arguments are positional, in the order of the parameters: strings as they are, anything else as JSON.
 //   B2. The result is ./result.json if the script wrote one, else the last line of stdout: as JSON if it is JSON, else as a string.
-//   B3. When a call ends, is cancelled, or the engine goes away, its whole process group is killed.
+//   B3. Memory is that of all processes of a call together.
+//   B4. When a call ends, is cancelled, or the engine goes away, its whole process group is killed.
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openPipe } from '../node/pipe.mjs'
@@ -153,8 +154,7 @@ function finish(call, code, signal) {
   if (code !== 0) {
     const ending = signal ? `was ended by ${signal}` : `exited with code ${code}`
     const last = call.errorLines.length > 0 ? `: ${call.errorLines.join('\n').replaceAll(settings.code, settings.source)}` : ''
-    const name = /annot allocate|emory exhausted|ut of memory|MemoryError/.test(last) ? 'OutOfMemory' : 'ExecutionError'
-    fail(call, { name, message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
+    fail(call, { name: 'ExecutionError', message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
     return
   }
   const text = resultOf(call)
@@ -199,6 +199,29 @@ function over(call) {
   return true
 }
 
+/** Each call's processes together may use so much memory. Linux only. */
+function watchMemory() {
+  if (calls.size === 0) return
+  const pages = new Map()
+  for (const entry of readdirSync('/proc')) {
+    if (!/^\d/.test(entry)) continue
+    try {
+      const fields = readFileSync(`/proc/${entry}/stat`, 'latin1').split(') ').at(-1).split(' ')
+      pages.set(fields[2], (pages.get(fields[2]) ?? 0) + Number(fields[21]))
+    } catch {
+      // gone
+    }
+  }
+  for (const call of calls.values()) {
+    if ((pages.get(String(call.child.pid)) ?? 0) * 4096 <= settings.memoryMib << 20) continue
+    killGroup(call)
+    fail(call, {
+      name: 'OutOfMemory',
+      message: `the step used more than the ${settings.memoryMib} MiB of memory a runner may have`,
+    })
+  }
+}
+
 function killGroup(call) {
   try {
     process.kill(-call.child.pid, 'SIGKILL')
@@ -211,6 +234,7 @@ function elapsedMs(call) {
   return Math.round((performance.now() - call.startedMs) * 1000) / 1000
 }
 
+if (process.platform === 'linux') setInterval(watchMemory, 200)
 process.on('SIGTERM', stop)
 process.on('SIGUSR1', () => {})
 const check = spawnSync('bash', ['-n', settings.code], { encoding: 'utf8' })

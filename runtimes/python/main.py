@@ -362,12 +362,13 @@ def accepted(main):
 
 
 def limit_memory():
-    """RLIMIT_DATA counts what can be written, not address space: threads, NumPy and child programs reserve a lot of that."""
+    """A backstop: one giant allocation becomes a MemoryError. The engine watches what is really used. Child processes inherit
+    this limit, and some (Node) reserve half a gigabyte before they start; hence the gigabyte on top."""
     if not sys.platform.startswith("linux"):
         return
     with open("/proc/self/statm") as file:
         used = int(file.read().split()[5]) * resource.getpagesize()
-    bound = used + (MEMORY_MIB << 20)
+    bound = used + (MEMORY_MIB << 21) + (1 << 30)
     resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))
 
 

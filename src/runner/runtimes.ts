@@ -17,7 +17,7 @@ export interface Runtime {
   windowMax: number
   /** Below this the window is not cut for slow calls: calls of an async `main` overlap. */
   windowMin: number
-  /** The memory limit is not enforced by the language itself, or not all of it: the engine watches it. */
+  /** The runtime does not enforce the memory limit itself, or not all of it: the engine watches the process. */
   watchMemory: boolean
   /** The loop program notices at once when the engine goes away, and clears up; else the system kills it. */
   endsAtEof: boolean
@@ -26,7 +26,7 @@ export interface Runtime {
 
 const program = (path: string) => fileURLToPath(new URL(path, folder))
 // Frames move from stdin and stdout to 3 and 4, so that 0 to 2 belong to user code.
-const shell = (limits: string) => ['sh', '-c', `${limits}; exec "$@" 3<&0 4>&1 0</dev/null 1>&2`, 'sh']
+const shell = ['sh', '-c', 'ulimit -c 0; exec "$@" 3<&0 4>&1 0</dev/null 1>&2', 'sh']
 
 export const runtimes: Record<RuntimeName, Runtime> = {
   node: {
@@ -38,7 +38,7 @@ export const runtimes: Record<RuntimeName, Runtime> = {
     watchMemory: true,
     endsAtEof: false,
     command: (memoryMib) => [
-      ...shell('ulimit -c 0'),
+      ...shell,
       process.execPath,
       '--enable-source-maps',
       `--max-old-space-size=${memoryMib}`,
@@ -73,7 +73,6 @@ export const runtimes: Record<RuntimeName, Runtime> = {
     windowMin: 4,
     watchMemory: false,
     endsAtEof: true,
-    // Each process of a call may take so much; the loop program itself stays far below it.
-    command: (memoryMib) => [...shell(`ulimit -c 0; ulimit -d ${memoryMib << 10}`), process.execPath, program('bash/main.mjs')],
+    command: () => [...shell, process.execPath, program('bash/main.mjs')],
   },
 }
