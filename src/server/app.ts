@@ -59,10 +59,10 @@ export async function createServer(options: ServerOptions): Promise<App> {
   await describe(app, baseUrl)
   guardRoutes(app, identities)
   await app.register(async (scope) => {
-    readJsonBodies(scope as App, limits)
-    metaRoutes(scope as App, { ...parts, ready: () => assertCurrent(db) })
+    readJsonBodies(scope, limits)
+    metaRoutes(scope, { ...parts, ready: () => assertCurrent(db) })
     for (const routes of [workspaceRoutes, userRoutes, scriptRoutes, flowRoutes, jobRoutes, jobUpdateRoutes, jobListRoutes])
-      routes(scope as App, parts)
+      routes(scope, parts)
   })
   // Bodies of these are text until they are arguments, so they have scopes of their own.
   for (const routes of [runRoutes, runWaitRoutes]) await app.register(async (scope) => routes(scope as App, parts))
@@ -102,7 +102,7 @@ function createApp(limits: Limits, log: FastifyBaseLogger): App {
   const exact = new Ajv({ strict: false })
   app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? exact : reading).compile(schema as object))
   app.setSerializerCompiler(() => (value) => JSON.stringify(value))
-  return app as unknown as App
+  return app
 }
 
 async function describe(app: App, baseUrl: string): Promise<void> {

@@ -2,6 +2,7 @@
 //   J1. Only for texts that JSON.parse refused: what it gives is the first token that cannot be there.
 
 const token =
+  // oxlint-disable-next-line no-control-regex -- a string of JSON may not hold them
   /[\t\n\r ]*(?:([{}[\],:])|("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null))/y
 
 /** What may come next: a value, the first key or its bracket, a key, a colon, a comma or a bracket, nothing. */
@@ -60,7 +61,7 @@ function follow(expected: Expected, kind: string, open: ('{' | '[')[]): Expected
       open.pop()
       return after()
     }
-    case 'nothing':
-      return null
+    default:
+      return null // nothing may come
   }
 }

@@ -27,22 +27,26 @@ export function createMetrics(parts: { db: Database; waiting: () => number; pend
     labelNames: ['tag', 'state'],
     registers,
   })
-  new Gauge({
-    name: 'millrace_waiting_callers',
-    help: 'Callers of this server that wait for a result',
-    registers,
-    collect() {
-      this.set(parts.waiting())
-    },
-  })
-  new Gauge({
-    name: 'millrace_jobs_not_yet_stored',
-    help: 'Jobs that requests brought and no commit holds yet',
-    registers,
-    collect() {
-      this.set(parts.pending())
-    },
-  })
+  registry.registerMetric(
+    new Gauge({
+      name: 'millrace_waiting_callers',
+      help: 'Callers of this server that wait for a result',
+      registers: [],
+      collect() {
+        this.set(parts.waiting())
+      },
+    }),
+  )
+  registry.registerMetric(
+    new Gauge({
+      name: 'millrace_jobs_not_yet_stored',
+      help: 'Jobs that requests brought and no commit holds yet',
+      registers: [],
+      collect() {
+        this.set(parts.pending())
+      },
+    }),
+  )
   return {
     accepted: (jobs) => accepted.inc(jobs),
     refused: (code) => refused.inc({ code }),

@@ -59,7 +59,6 @@ export type Reply = FastifyReply
 export const inWorkspace = Type.Object({ ws: Type.String() })
 export const byPath = Type.Object({ ws: Type.String(), '*': Type.String({ minLength: 1 }) })
 export const byId = Type.Object({ ws: Type.String(), id: Type.String() })
-export const plainText = { produces: ['text/plain'] }
 
 /** @throws EngineError E_INVALID */
 export function uuidOf(id: string, at = 'id'): string {

@@ -73,7 +73,8 @@ async function load(db: Database, kind: RunnableName, workspaceId: string, path:
       return currentScript(db.pool, workspaceId, path)
     case 'h':
       return scriptByHash(db.pool, workspaceId, path)
-    case 'fv': {
+    default: {
+      kind satisfies 'fv'
       if (!/^\d{1,18}$/.test(path)) return null
       const [row] = await run<Target>(db.pool, 'run_target_of_flow_version', [workspaceId, path])
       return row ?? null

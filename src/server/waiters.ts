@@ -37,7 +37,7 @@ export function createWaiters({ db, limits }: { db: Database; limits: Limits }):
   function settle(finished: Finished): void {
     const waiters = waiting.get(finished.id)
     if (!waiters) return
-    for (const waiter of [...waiters]) waiter.resolve(finished)
+    for (const waiter of waiters) waiter.resolve(finished)
   }
 
   async function look(ids: string[]): Promise<void> {
@@ -76,7 +76,7 @@ export function createWaiters({ db, limits }: { db: Database; limits: Limits }):
           },
           reject(error) {
             leave()
-            reject(error as Error)
+            reject(error)
           },
         }
         const others = waiting.get(id) ?? new Set()
@@ -106,7 +106,7 @@ export function createWaiters({ db, limits }: { db: Database; limits: Limits }):
       closed = true
       clearInterval(timer)
       const error = new EngineError('E_BUSY', 'the server is stopping; the job goes on', { retryAfterS: 1 })
-      for (const waiters of [...waiting.values()]) for (const waiter of [...waiters]) waiter.reject(error)
+      for (const waiters of waiting.values()) for (const waiter of waiters) waiter.reject(error)
     },
   }
 }

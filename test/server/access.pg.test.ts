@@ -19,8 +19,8 @@ beforeAll(async () => {
     ['op@example.org', { operator: true }],
     ['out@example.org', null],
   ] as const) {
-    expect((await api.post('/api/users/create', { email })).status).toBe(201)
-    if (rights) expect((await api.post('workspaces/add_user', { email, ...rights })).status).toBe(201)
+    await api.post('/api/users/create', { email })
+    if (rights) await api.post('workspaces/add_user', { email, ...rights })
   }
 })
 

@@ -320,7 +320,7 @@ const cases: Case[] = [
     url: 'jobs/list?per_page=0',
     status: 400,
     code: 'E_INVALID',
-    at: /^querystring\.per_page/,
+    at: 'query.per_page',
   },
 
   { name: 'a batch that is no array', url: batch, body: { a: 1 }, status: 400, code: 'E_JSON', at: '$' },
@@ -371,15 +371,17 @@ const cases: Case[] = [
   { name: 'a body that is no object', url: '/api/workspaces/create', body: '[]', status: 400, code: 'E_INVALID', at: '$' },
 ]
 
+const placeLike = (at: string | RegExp): string => (typeof at === 'string' ? at : (expect.stringMatching(at) as string))
+
 describe('a request is refused with its code and place for', () => {
   test.each(cases)('$name', async ({ url, body, ask, method = 'POST', status, code: expected, at }) => {
     const answer = await api.ask(method, url, { ...ask, ...(body === undefined ? {} : { body }) })
-    expect(answer, answer.body).toMatchObject({ status })
-    const { error } = answer.json as { error: { code: string; name: string; message: string; at?: string } }
-    expect(error.code).toBe(expected)
-    expect(error.message.length).toBeGreaterThan(10)
-    if (at instanceof RegExp) expect(error.at).toMatch(at)
-    else if (at !== undefined) expect(error.at).toBe(at)
+    const error = {
+      code: expected,
+      message: expect.stringMatching(/.{10}/) as string,
+      ...(at === undefined ? {} : { at: placeLike(at) }),
+    }
+    expect(answer).toMatchObject({ status, json: { error } })
     expect(answer.body).not.toMatch(/node_modules|src\/|at async|stack/)
   })
 

@@ -1,9 +1,12 @@
 // Jobs that really run: waiting for results, reading jobs and steps, updates as they happen. A worker and runners of our own.
+import { writeFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { stepIdOf } from '../../src/core/job/ids.ts'
 import type { Json } from '../../src/core/json.ts'
+import { openDatabase } from '../../src/store/db.ts'
+import { startProxy } from '../support/proxy.ts'
 import { testEngine, type Engine, type TestWorker } from '../support/engine.ts'
 import { identity, step, testApi, type Api } from './api.ts'
 
@@ -83,25 +86,21 @@ describe('waiting for a result', () => {
     expect((await api.post('jobs/run_wait_result/f/f/test/add', { n: 100 }, ask)).json).toBe(12)
   })
 
+  const json = { 'content-type': 'application/json; charset=utf-8' }
   test.each([
-    ['a status', { windmill_status_code: 202, result: { a: 1 } }, 202, '{"a":1}', 'application/json; charset=utf-8'],
-    ['a type', { windmill_content_type: 'text/csv', result: 'a;b' }, 200, 'a;b', 'text/csv'],
-    ['no result', { windmill_headers: { 'x-a': 'b' } }, 204, '', undefined],
-    ['a status without result', { windmill_status_code: 201 }, 201, '', undefined],
+    ['a status', { windmill_status_code: 202, result: { a: 1 } }, { status: 202, body: '{"a":1}', headers: json }],
     [
-      'words that only look like it',
-      { text: 'windmill_status_code', 'a "windmill_ b': 1 },
-      200,
-      undefined,
-      'application/json; charset=utf-8',
+      'a type',
+      { windmill_content_type: 'text/csv', result: 'a;b' },
+      { status: 200, body: 'a;b', headers: { 'content-type': 'text/csv' } },
     ],
-    ['a status that is none', { windmill_status_code: 99 }, 422, undefined, 'application/json; charset=utf-8'],
-    ['a header that cannot be sent', { windmill_headers: { 'a\nb': 'c' } }, 422, undefined, 'application/json; charset=utf-8'],
-  ])('a result may shape the answer: %s', async (_name, answer, status, body, type) => {
-    const got = await wait('f/test/shaped', { answer })
-    expect(got).toMatchObject({ status, headers: { ...(type === undefined ? {} : { 'content-type': type }) } })
-    if (body !== undefined) expect(got.body).toBe(body)
-    if ('windmill_headers' in answer && status === 204) expect(got.headers['x-a']).toBe('b')
+    ['no result', { windmill_headers: { 'x-a': 'b' } }, { status: 204, body: '', headers: { 'x-a': 'b' } }],
+    ['a status without result', { windmill_status_code: 201 }, { status: 201, body: '' }],
+    ['words that only look like it', { 'a "windmill_ b': 1 }, { status: 200, json: { 'a "windmill_ b': 1 }, headers: json }],
+    ['a status that is none', { windmill_status_code: 99 }, { status: 422, headers: json }],
+    ['a header that cannot be sent', { windmill_headers: { 'a\nb': 'c' } }, { status: 422, headers: json }],
+  ])('a result may shape the answer: %s', async (_name, answer, expected) => {
+    expect(await wait('f/test/shaped', { answer })).toMatchObject(expected)
   })
 
   test('a caller who hangs up cancels the job', async () => {
@@ -125,14 +124,28 @@ describe('waiting for a result', () => {
     })
   })
 
-  test('a notification that is lost only delays', async () => {
-    const deaf = await testApi({ pollMs: 50 }, engine)
-    // Its connection for listening is cut at once, so nothing is heard for a while.
-    const answer = deaf.post('jobs/run_wait_result/f/f/test/add', { n: 1 })
-    await engine.db.pool.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'millrace listen' and datname = current_database()`,
-    )
-    expect((await answer).json).toBe(12)
+  test('goes on over a cut connection to the database; new callers are told to come back', async () => {
+    const proxy = await startProxy(engine.db.url)
+    const db = openDatabase({ url: proxy.url, name: 'test behind a proxy' })
+    const behind = await testApi({ pollMs: 60_000 }, { db, home: engine.home })
+    const flag = `${engine.home}/after-the-cut`
+    const waiting = behind.post('jobs/run_wait_result/f/f/test/holds', { x: flag })
+    const running = async (): Promise<unknown> => (await api.get('jobs/queue/list?running=true')).json
+    await expect.poll(running, { interval: 10 }).toHaveLength(1)
+    proxy.refuse()
+    proxy.cut()
+    await expect.poll(async () => (await behind.get('/readyz', { token: null })).status, { interval: 20 }).toBe(503)
+    const refused = await behind.post('jobs/run/f/f/test/add', { n: 1 })
+    expect(refused).toMatchObject({ status: 503, headers: { 'retry-after': '1' }, json: { error: { code: 'E_DATABASE' } } })
+    expect((await behind.get('/healthz', { token: null })).status).toBe(200)
+    writeFileSync(flag, '')
+    await expect.poll(running, { interval: 10 }).toHaveLength(0) // its end is announced while nobody hears it
+    proxy.admit()
+    expect((await waiting).json).toBe(flag)
+    expect((await behind.post('jobs/run_wait_result/f/f/test/add', { n: 1 })).json).toBe(12)
+    await behind.app.close()
+    await db.close()
+    await proxy.close()
   })
 })
 
@@ -244,7 +257,6 @@ describe('a job that runs', () => {
     })
 
     const rest = eventsOf(`${url}/api/w/main/jobs_u/getupdate_sse/${id}?only_result=true`)
-    const { writeFileSync } = await import('node:fs')
     writeFileSync(flag, '')
     const all: unknown[] = []
     for await (const event of rest) all.push(event)
@@ -279,7 +291,7 @@ async function current(path: string): Promise<{ versionId: string }> {
   return { versionId: String(version) }
 }
 
-async function* eventsOf(address: string): AsyncGenerator<unknown> {
+async function* eventsOf(address: string): AsyncGenerator {
   const answer = await fetch(address, { headers: { authorization: `Bearer ${api.token}` } })
   expect(answer.headers.get('content-type')).toBe('text/event-stream')
   let text = ''

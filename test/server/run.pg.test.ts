@@ -1,6 +1,7 @@
 // Starting jobs: what is answered, and what is stored by then.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { isUuid, stepNumberOf } from '../../src/core/job/ids.ts'
+import type { Json } from '../../src/core/json.ts'
 import { identity, testApi, type Api } from './api.ts'
 
 let api: Api
@@ -15,7 +16,7 @@ beforeAll(async () => {
     summary: '',
     description: '',
   }
-  expect((await api.post('scripts/create', script)).status).toBe(201)
+  await api.post('scripts/create', script)
 })
 
 async function stored(id: string): Promise<Record<string, unknown>> {
@@ -45,7 +46,7 @@ describe('one job', () => {
     const { hash } = (await api.get('scripts/get/p/f/test/script')).json as { hash: string }
     for (const url of ['jobs/run/p/f/test/script', `jobs/run/h/${hash}`]) {
       const answer = await api.post(url, { x: 1 })
-      expect(answer.status, answer.body).toBe(201)
+      expect(answer).toMatchObject({ status: 201 })
       expect((await stored(answer.body))['tag']).toBe('bun')
     }
   })
@@ -69,7 +70,7 @@ describe('one job', () => {
     ['no body', run, '', 'application/json', {}],
   ])('takes its arguments as asked: %s', async (_name, url, body, type, args) => {
     const answer = await api.post(url, body, { type, headers: { 'x-sign': 's' } })
-    expect(answer.status, answer.body).toBe(201)
+    expect(answer).toMatchObject({ status: 201 })
     expect(JSON.parse((await stored(answer.body))['args'] as string)).toEqual(args)
   })
 
@@ -103,7 +104,7 @@ describe('one job', () => {
 
   test('of a preview runs what came with it', async () => {
     const flow = await api.post('jobs/run/preview_flow', { value: { modules: [identity('x')] }, args: { a: 1 } })
-    expect(flow.status, flow.body).toBe(201)
+    expect(flow).toMatchObject({ status: 201 })
     expect((await api.get(`jobs_u/get/${flow.body}`)).json).toMatchObject({
       job_kind: 'flowpreview',
       raw_flow: { modules: [{ id: 'x' }] },
@@ -149,13 +150,11 @@ describe('a batch', () => {
   })
 
   test('of equal jobs is added for measuring', async () => {
-    for (const body of [
-      { kind: 'noop' },
-      { kind: 'flow', path: 'f/test/flow' },
-      { kind: 'rawscript', rawscript: { content: 'export const main = () => 1', language: 'bun' } },
-    ]) {
+    const rawscript = { content: 'export const main = () => 1', language: 'bun' }
+    const bodies: Json[] = [{ kind: 'noop' }, { kind: 'flow', path: 'f/test/flow' }, { kind: 'rawscript', rawscript }]
+    for (const body of bodies) {
       const answer = await api.post('jobs/add_batch_jobs/3', body)
-      expect(answer.status, answer.body).toBe(201)
+      expect(answer).toMatchObject({ status: 201 })
       expect(answer.json).toHaveLength(3)
     }
     expect((await api.post('jobs/add_batch_jobs/3', { kind: 'magic' })).json).toMatchObject({

@@ -13,7 +13,7 @@ import { scopesAllow } from '../scopes.ts'
 export function guardRoutes(app: App, identities: Identities): void {
   app.decorateRequest('identity', null as unknown as Identity)
   app.addHook('onRoute', (route) => {
-    const access = (route.config as { access?: Access } | undefined)?.access
+    const access = route.config?.access
     if (access === undefined) throw new Error(`route ${String(route.method)} ${route.url} says nothing about access`)
     if (access === 'public') return
     const guard = createGuard(identities, access, route.url.includes('/w/:ws'))
@@ -21,23 +21,24 @@ export function guardRoutes(app: App, identities: Identities): void {
   })
 }
 
-function createGuard(identities: Identities, access: Exclude<Access, 'public'>, inWorkspace: boolean): onRequestHookHandler {
-  return (request, _reply: FastifyReply, done) => {
+/** Calls `done`, or gives a promise: Fastify takes either from a hook of three parameters. */
+type Guard = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void | Promise<void>
+
+function createGuard(identities: Identities, access: Exclude<Access, 'public'>, inWorkspace: boolean): Guard {
+  return (request, _reply, done) => {
     try {
       // Postgres cannot hold a NUL, and no name of anything has one.
-      if (request.raw.url!.includes('%00'))
-        throw new EngineError('E_INVALID', 'the URL holds a NUL character (%00)', { at: 'url' })
+      if (request.raw.url!.includes('%00')) throw new EngineError('E_INVALID', 'the URL holds a NUL (%00)', { at: 'url' })
       const token = tokenOf(request)
       const workspaceId = inWorkspace ? (request.params as { ws: string }).ws : null
       const identity = identities.cached(token)
       if (identity !== undefined && (workspaceId === null || identities.workspaceKnown(workspaceId))) {
         admit(request, identity, workspaceId, access)
-        done()
-        return
+        return done()
       }
-      admitAfterAsking(identities, token, request, workspaceId, access).then(() => done(), done)
+      return admitAfterAsking(identities, token, request, workspaceId, access)
     } catch (error) {
-      done(error as Error)
+      return done(error as Error)
     }
   }
 }

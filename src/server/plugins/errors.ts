@@ -58,7 +58,7 @@ function explained(error: unknown, limits: Limits): EngineError | null {
   switch (code) {
     case 'FST_ERR_VALIDATION': {
       const [fault] = validation!
-      const root = validationContext === 'body' ? '$' : validationContext!
+      const root = validationContext === 'body' ? '$' : validationContext === 'querystring' ? 'query' : validationContext!
       const at = [...fault!.instancePath.split('/').slice(1), ...missing(fault!.params)].reduce(pathOf, root)
       const allowed = (fault!.params as { allowedValues?: unknown[] }).allowedValues?.map(String)
       return new EngineError('E_INVALID', `${at} ${fault!.message}`, allowed ? { at, allowed } : { at })

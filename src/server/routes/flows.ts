@@ -14,7 +14,7 @@ const document = Type.Object({ path: Type.Optional(Type.String()), value: Type.A
 
 export const listQuery = Type.Partial(
   Type.Object({
-    page: Type.Integer({ minimum: 1 }),
+    page: Type.Integer({ minimum: 0 }),
     per_page: Type.Integer({ minimum: 1 }),
     order_desc: Type.Boolean(),
     path_start: Type.String(),

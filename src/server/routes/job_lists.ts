@@ -44,7 +44,7 @@ const listQuery = Type.Partial(
     args: Type.String({ description: 'JSON that the arguments contain' }),
     result: Type.String({ description: 'JSON that the result contains' }),
     order_desc: Type.Boolean(),
-    page: Type.Integer({ minimum: 1 }),
+    page: Type.Integer({ minimum: 0 }),
     per_page: Type.Integer({ minimum: 1 }),
   }),
 )
@@ -164,7 +164,7 @@ function optionsOf(which: JobListOptions['which'], query: ListQuery): JobListOpt
     which: narrowed(which, filter),
     filter,
     limit,
-    offset: ((query.page ?? 1) - 1) * limit,
+    offset: (Math.max(query.page ?? 1, 1) - 1) * limit,
     oldestFirst: query.order_desc === false,
   }
 }

@@ -120,22 +120,16 @@ export function runRoutes(app: App, parts: ServerParts): void {
   app.post(
     '/api/w/:ws/jobs/add_batch_jobs/:n',
     {
-      ...described,
       config: { access: previewAccess },
       schema: {
         summary: 'Add many equal jobs, for measuring',
         tags: ['jobs'],
-        params: Type.Object({ ws: Type.String(), n: Type.Integer() }),
+        params: Type.Object({ ws: Type.String(), n: Type.Integer({ minimum: 0, maximum: limits.queueJobsMax }) }),
         body: Type.Unknown({ description: '`{kind: noop | script | flow | rawscript, path?, flow_value?, rawscript?}`' }),
       },
     },
     async (request, reply) => {
-      const count = Number(request.params.n)
-      if (!Number.isInteger(count) || count < 0 || count > limits.queueJobsMax) {
-        throw new EngineError('E_INVALID', `the number of jobs is a whole number up to ${limits.queueJobsMax}`, {
-          at: 'params.n',
-        })
-      }
+      const count = request.params.n
       const target = await measuredTarget(parts, request)
       const ids: string[] = []
       for (let left = count; left > 0; left -= limits.batchJobsMax) {

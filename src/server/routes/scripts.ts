@@ -185,7 +185,7 @@ export function scriptRoutes(app: App, { db, deployer, runnables }: ServerParts)
       config: { access: write },
       schema: { summary: 'Delete a script', tags, params: byPath },
       handler: async (request, reply) => {
-        const { ws, '*': path } = request.params as { ws: string; '*': string }
+        const { ws, '*': path } = request.params
         await deleteScript(db.pool, ws, path)
         runnables.forget(ws, path)
         return reply.send(`script ${path} deleted`)

@@ -213,13 +213,13 @@ export function userRoutes(app: App, { db, identities }: ServerParts): void {
         summary: 'Your tokens',
         tags,
         querystring: Type.Partial(
-          Type.Object({ page: Type.Integer({ minimum: 1 }), per_page: Type.Integer({ minimum: 1, maximum: 1_000 }) }),
+          Type.Object({ page: Type.Integer({ minimum: 0 }), per_page: Type.Integer({ minimum: 1, maximum: 1_000 }) }),
         ),
       },
     },
     async (request) => {
       const { page = 1, per_page: perPage = 100 } = request.query
-      const rows = await listTokens(db.pool, request.identity.email, { page, perPage })
+      const rows = await listTokens(db.pool, request.identity.email, { page: Math.max(page, 1), perPage })
       return rows.map((t) => ({
         token_prefix: t.prefix,
         label: t.label,
