@@ -165,23 +165,21 @@ test('a strict flow has each result durable before the next step starts', async 
 })
 
 test('a killed runner costs the call in doubt only; the others finish and it is warm again', async () => {
+  // Each call keeps its runner busy for 2 ms, so there are hundreds still to come when it is killed.
+  const busy =
+    'export function main(n: number) { for (const end = Date.now() + 2; Date.now() < end; ); return { n, pid: process.pid } }'
   const flow = await engine.deploy('life/killed', [
-    ts(
-      'a',
-      'export async function main(n: number) { await new Promise((r) => setTimeout(r, 2)); return { n, pid: process.pid } }',
-      { n: 'flow_input.n' },
-      {
-        retry: { constant: { attempts: 3, seconds: 0 } },
-      },
-    ),
+    ts('a', busy, { n: 'flow_input.n' }, { retry: { constant: { attempts: 3, seconds: 0 } } }),
   ])
   const { pool } = await work([flow])
   const ids = await Promise.all(Array.from({ length: 500 }, (_, n) => engine.start(flow, { n })))
   await until('select from job_done where version_id = $1', [flow.versionId])
-  process.kill(pool.stats()[0]!.pids[0]!, 'SIGKILL')
+  const killed = pool.stats()[0]!.pids[0]!
+  process.kill(killed, 'SIGKILL')
   const ends = await Promise.all(ids.map((id) => engine.done(id)))
   expect(ends.map((done) => (done.result as { n: number }).n)).toEqual(ids.map((_, n) => n))
   expect(ends.flatMap((done) => done.steps.filter((record) => record.k === 'err')).length).toBeLessThanOrEqual(1)
+  expect(new Set(ends.map((done) => (done.result as { pid: number }).pid)).size).toBe(2)
   expect(pool.stats()[0]).toMatchObject({ restarts: 1, runners: 1 })
 })
 
