@@ -18,6 +18,7 @@ export interface Identity {
   email: string
   username: string
   superAdmin: boolean
+  createdAt: Date
   /** The only workspace the token is for; null: every workspace of its owner. */
   workspaceId: string | null
   /** null: everything its owner may do. */
@@ -31,6 +32,7 @@ interface AccountColumns {
   email: string
   username: string
   superAdmin: boolean
+  createdAt: Date
   members: JsonText
 }
 

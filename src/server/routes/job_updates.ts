@@ -10,6 +10,8 @@ import { findJob, isOver, spanOf, textOf, type Found } from '../job_lookup.ts'
 import { flowStatusTextOf, objectText, stepResultOf } from '../job_view.ts'
 import { byId, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
 
+/** Streams open at a time: each asks the database some times a second. */
+const streamsMax = 1_000
 const streamMaxMs = 60_000
 const pingMs = 15_000
 const pollMinMs = 20
@@ -114,6 +116,7 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
       },
       async (request, reply) => {
         const { ws, id } = request.params
+        if (open.size >= streamsMax) throw new EngineError('E_BUSY', `${streamsMax} streams are open already`, { retryAfterS: 5 })
         reply.hijack()
         const stop = new AbortController()
         open.add(stop)

@@ -53,7 +53,7 @@ export function userRoutes(app: App, { db, identities }: ServerParts): void {
       schema: { summary: 'Whose token this is, and what they may do here', tags, params: inWorkspace },
     },
     (request) => {
-      const { email, username, superAdmin, members } = request.identity
+      const { email, username, superAdmin, createdAt, members } = request.identity
       const rights = members[request.params.ws]
       return {
         email,
@@ -61,7 +61,7 @@ export function userRoutes(app: App, { db, identities }: ServerParts): void {
         is_admin: superAdmin || rights?.isAdmin === true,
         is_super_admin: superAdmin,
         operator: rights?.operator === true && !superAdmin,
-        created_at: new Date(0),
+        created_at: createdAt,
         disabled: false,
         groups: ['all'],
         folders: [],
