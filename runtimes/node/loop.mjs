@@ -15,6 +15,7 @@ const flushMs = 1
 const stepFile = 'step.ts'
 const ownFolder = dirname(fileURLToPath(import.meta.url))
 const storage = new AsyncLocalStorage()
+const { parse, stringify } = JSON // as they are before user code can replace them
 /** What code that reads WM_TOKEN while it loads gets; requests carry the token of their call in its place. */
 const tokenPlaceholder = 'token-of-the-call-that-sends-this'
 
@@ -95,17 +96,19 @@ export function createLoop({ settings, send, begin, stop }) {
     calls.set(call.id, call)
     begin(call.id, calls.size === 1 ? call.id : calls.keys().next().value)
     call.startedMs = performance.now()
-    let value
     try {
-      const args = JSON.parse(message[3])
+      const args = parse(message[3])
       const values = []
       for (const name of params) values.push(args[name])
       call.values = values
-      value = storage.run(call, run, call)
+      storage.run(call, run, call)
     } catch (error) {
       failed(call, error)
-      return
     }
+  }
+
+  function run(call) {
+    const value = main.apply(undefined, call.values)
     if (value !== null && typeof value === 'object' && typeof value.then === 'function') {
       value.then(
         (settled) => succeeded(call, settled),
@@ -116,15 +119,11 @@ export function createLoop({ settings, send, begin, stop }) {
     }
   }
 
-  function run(call) {
-    return main.apply(undefined, call.values)
-  }
-
   function succeeded(call, value) {
     if (call.over) return
     let text
     try {
-      text = JSON.stringify(value) ?? 'null'
+      text = stringify(value) ?? 'null'
     } catch (error) {
       const reason = String(error?.message ?? error).split('\n')[0]
       failed(call, named('ResultError', `what main returned cannot be written as JSON: ${reason}; return plain data`))
@@ -153,20 +152,25 @@ export function createLoop({ settings, send, begin, stop }) {
     if (call) failed(call, named('Canceled', reason))
   }
 
+  /** What was thrown may be anything, and may throw when it is looked at. */
   function describe(error) {
+    try {
+      return describeError(error)
+    } catch {
+      return { name: 'Error', message: 'what was thrown cannot be read' }
+    }
+  }
+
+  function describeError(error) {
     if (!(error instanceof Error) && !(error && typeof error === 'object' && typeof error.message === 'string')) {
       return { name: 'Error', message: `thrown: ${typeof error === 'string' ? error : preview(error)}` }
     }
     const described = { name: String(error.name ?? 'Error'), message: ownNames(String(error.message)) }
-    try {
-      if (typeof error.stack === 'string') described.stack = ownFrames(error.stack)
-    } catch {
-      // a stack that throws when read is left out
-    }
+    if (typeof error.stack === 'string') described.stack = ownFrames(error.stack)
     for (const key of Object.keys(error)) {
       if (key in described) continue
       const text = preview(error[key])
-      if (text.length <= 4096) described[key] = JSON.parse(text)
+      if (text.length <= 4096) described[key] = parse(text)
     }
     return described
   }
@@ -398,9 +402,9 @@ function named(name, message) {
 
 function preview(value) {
   try {
-    return JSON.stringify(value) ?? 'null'
+    return stringify(value) ?? 'null'
   } catch {
-    return JSON.stringify(stripVTControlCharacters(String(value)))
+    return stringify(stripVTControlCharacters(String(value)))
   }
 }
 

@@ -76,7 +76,7 @@ export class Group implements RunnerOwner {
 
   /** Its runners but the one for suspects. */
   get #shared(): Runner[] {
-    return this.runners.filter((runner) => !runner.alone)
+    return this.runners.filter(isShared)
   }
 
   get idle(): boolean {
@@ -94,7 +94,7 @@ export class Group implements RunnerOwner {
       }
     }
     this.#queue.push(entry)
-    if (this.runners.length === 0) this.#fill()
+    if (!this.runners.some(isShared)) this.#fill()
   }
 
   #roomiest(): Runner | null {
@@ -358,4 +358,8 @@ export class Group implements RunnerOwner {
     this.#closed = true
     return left
   }
+}
+
+function isShared(runner: Runner): boolean {
+  return !runner.alone
 }

@@ -47,6 +47,24 @@ describe.each(['node', 'node-thread'] as const)('JavaScript in a %s', (runtime) 
     expect((await run('nothing').answer).value).toBe(null)
   })
 
+  test.each([
+    ['throws when it is awaited', '({ get then() { throw new Error("then") } })', 'then'],
+    ['throws when it is printed', '({ toJSON() { throw new Error("toJSON") } })', 'toJSON'],
+    ['rejects with nothing', 'Promise.reject()', 'thrown: null'],
+    ['rejects with what cannot be read', 'Promise.reject({ get message() { throw 1 } })', 'cannot be read'],
+  ])('a result that %s fails its step and no other', async (_name, expression, message) => {
+    const own = harness.spec(`export const main = () => ${expression}`)
+    const calls = [harness.call(own, {}), run('echo', 1)]
+    const [bad, good] = await Promise.all(calls.map((call) => call.answer))
+    expect(bad!.error!.message).toContain(message)
+    expect(good).toMatchObject({ value: 1 })
+  })
+
+  test('code that replaces JSON.stringify cannot spoil results', async () => {
+    const own = harness.spec('JSON.stringify = () => "{"\nexport const main = () => ({ a: 1 })')
+    expect(await harness.call(own, {}).answer).toMatchObject({ ok: true, value: { a: 1 } })
+  })
+
   test('progress is told', async () => {
     const call = run('progress')
     await call.answer

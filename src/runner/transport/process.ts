@@ -190,7 +190,12 @@ export function sweepFolders(): void {
   for (const name of readdirSync(tmpdir())) {
     if (!name.startsWith(folderPrefix)) continue
     const pid = Number.parseInt(name.slice(folderPrefix.length), 10)
-    if (!isAlive(pid)) rmSync(join(tmpdir(), name), { recursive: true, force: true })
+    if (isAlive(pid)) continue
+    try {
+      rmSync(join(tmpdir(), name), { recursive: true, force: true })
+    } catch {
+      // another user's
+    }
   }
 }
 
