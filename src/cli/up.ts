@@ -13,6 +13,8 @@ import { settingOf, wholeNumber } from './settings.ts'
 import { listenForEnd } from './signals.ts'
 import { openStore, type Store } from './store.ts'
 
+const forcedMs = 5_000 // to end Postgres cleanly when asked to stop at once
+
 export async function up(options: GivenSettings & { sample?: boolean; rate: string }): Promise<void> {
   const perSecond = wholeNumber(options.rate, '--rate', { min: 1, max: 100_000 })
   const screen = createScreen()
@@ -22,6 +24,10 @@ export async function up(options: GivenSettings & { sample?: boolean; rate: stri
     log.info(request === 'stop' ? 'draining; Ctrl-C again stops at once' : 'stopping at once')
   })
   setMaxListeners(0, ending.stop, ending.force) // one for each child
+  ending.force.addEventListener('abort', () => {
+    process.exitCode = 1
+    setTimeout(() => process.exit(), forcedMs).unref()
+  })
   const store = await openStore(options, { name: 'millrace up', log })
   try {
     const server = await startServer(store, options, log)

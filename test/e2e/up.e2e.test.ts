@@ -190,6 +190,25 @@ ${options.dedicated ? 'dedicated_worker: true\n' : ''}value:
   })
 })
 
+test('a second Ctrl-C does not wait for what runs', { timeout: 90_000 }, async () => {
+  const home = stateFolder()
+  const up = start(home, ['up'])
+  await up.says(/"worker ready"/)
+  const file = join(mkdtempSync(join(home, 'files-')), 'long.yaml')
+  const code = "export async function main() { console.log('begun'); await new Promise((done) => setTimeout(done, 600_000)) }"
+  const value = { modules: [{ id: 'a', value: { type: 'rawscript', language: 'bun', content: code, input_transforms: {} } }] }
+  writeFileSync(file, JSON.stringify({ summary: 'Long', value }))
+  command(home, ['flow', 'push', file, 'f/long'])
+  const id = command(home, ['flow', 'run', 'f/long']).out.trim()
+  await start(home, ['job', 'logs', '-f', id]).says(/begun/)
+  up.child.kill('SIGINT')
+  await up.says(/draining; Ctrl-C again stops at once/)
+  const again = setInterval(() => up.child.kill('SIGINT'), 200)
+  expect(await up.ended).toBe(1)
+  clearInterval(again)
+  await nothingLeft(home)
+})
+
 test('workers of an `up` that was killed drain by themselves', { timeout: 90_000 }, async () => {
   const home = stateFolder()
   const up = start(home, ['up'])
