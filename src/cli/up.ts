@@ -2,6 +2,8 @@
 //   P1. Ends in the order of the work: the feed, the workers (they finish what runs and give back the rest), the API,
 //       Postgres last. A second request to end kills what is left.
 import { setMaxListeners } from 'node:events'
+import { relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { keepChild } from './children.ts'
 import { keepDedicated } from './dedicated.ts'
 import { createLog, createScreen } from './log.ts'
@@ -52,6 +54,8 @@ export async function up(options: GivenSettings & { sample?: boolean; rate: stri
   log.info('everything is stopped')
 }
 
+const hello = fileURLToPath(new URL('../../examples/hello.yaml', import.meta.url))
+
 function printPanel(store: Store, server: RunningServer): void {
   const token = server.admin.file === null ? 'the one in MILLRACE_ADMIN_TOKEN' : `in ${server.admin.file}`
   const lines = [
@@ -61,7 +65,7 @@ function printPanel(store: Store, server: RunningServer): void {
     '',
     `  admin token   ${server.admin.isNew ? `${server.admin.token} (shown once, kept ${token})` : token}`,
     `  database      ${store.place}`,
-    `  your own flow npx millrace flow push examples/hello.yaml hello`,
+    `  your own flow npx millrace flow push ${relative(process.cwd(), hello)} hello`,
     `                npx millrace flow run hello -d '{"name": "Ada"}' --wait`,
     `  stop          Ctrl-C`,
     '',
