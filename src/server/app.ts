@@ -32,6 +32,9 @@ import { workspaceRoutes } from './routes/workspaces.ts'
 import { createRunnables } from './runnables.ts'
 import { createWaiters } from './waiters.ts'
 
+/** How long a request may take to arrive, body and all. */
+const requestMs = 60_000
+
 export interface ServerOptions {
   db: Database
   limits: Limits
@@ -94,6 +97,7 @@ function createApp(limits: Limits, log: FastifyBaseLogger): App {
     logController: new LogController({ disableRequestLogging: true }),
     childLoggerFactory: (logger) => logger,
     bodyLimit: limits.bodyBytesMax,
+    requestTimeout: requestMs,
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 500, ignoreTrailingSlash: false },
   })

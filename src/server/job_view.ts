@@ -22,6 +22,7 @@ interface SeenModule {
   id: string
   value?: { type?: string; language?: string; content?: string }
   continue_on_error?: boolean
+  retry?: { constant?: { attempts: number }; exponential?: { attempts: number } }
 }
 
 interface SeenFlow {
@@ -191,10 +192,12 @@ function nextStepOf(records: readonly SeenRecord[]): number {
 function flowStatusOf(job: JobRow, flow: SeenFlow): FlowStatus {
   const records = JSON.parse(job.steps) as SeenRecord[]
   const over = job.status !== null
-  const modules = flow.modules.map((module) => statusOf(module.id, records, job.id, over))
-  const failure = statusOf(flow.failure_module?.id ?? 'failure', records, job.id, over)
+  const modules = flow.modules.map((module) => statusOf(module, records, job.id, over))
+  const failure = statusOf(flow.failure_module ?? { id: 'failure' }, records, job.id, over)
   const at = modules.findIndex((status, i) => !passed(status, flow.modules[i]!))
-  const inFailure = failure.type !== 'WaitingForPriorSteps'
+  // A module that failed for good hands over to the failure module, whose first record is still to come.
+  const inFailure =
+    failure.type !== 'WaitingForPriorSteps' || (!over && modules[at]?.type === 'Failure' && flow.failure_module !== undefined)
   if (!over) markCurrent(inFailure ? failure : modules[at], job, records)
   return { step: inFailure || at === -1 ? modules.length : at, modules, failure_module: failure }
 }
@@ -202,28 +205,35 @@ function flowStatusOf(job: JobRow, flow: SeenFlow): FlowStatus {
 const passed = (status: ModuleStatus, module: SeenModule): boolean =>
   status.type === 'Success' || (status.type === 'Failure' && module.continue_on_error === true)
 
-function statusOf(moduleId: string, records: readonly SeenRecord[], jobId: string, over: boolean): ModuleStatus {
+function statusOf(module: SeenModule, records: readonly SeenRecord[], jobId: string, over: boolean): ModuleStatus {
+  const { id } = module
   const failed: string[] = []
+  let givenUp = over
   for (const record of records) {
-    if (record.s !== moduleId) continue
+    if (record.s !== id) continue
     switch (record.k) {
       case 'ok':
-        return withRetries({ type: 'Success', id: moduleId, job: stepIdOf(jobId, record.n!) }, failed)
+        return withRetries({ type: 'Success', id, job: stepIdOf(jobId, record.n!) }, failed)
       case 'err':
         failed.push(stepIdOf(jobId, record.n!))
         break
       case 'pick':
-        if (record.w === 'skip' && record.v === true) return { type: 'Success', id: moduleId, skipped: true }
+        if (record.w === 'skip' && record.v === true) return { type: 'Success', id, skipped: true }
+        if (record.w === 'retry' && record.v !== true) givenUp = true
         break
       default:
         break
     }
   }
-  const job = failed.pop()
-  if (job === undefined) return { type: 'WaitingForPriorSteps', id: moduleId }
-  const retries = records.some((record) => record.k === 'pick' && record.w === 'delay' && record.s === moduleId)
-  const status: ModuleStatus = { type: over || !retries ? 'Failure' : 'WaitingForExecutor', id: moduleId, job }
-  return withRetries(status, failed)
+  if (failed.length > attemptsOf(module)) givenUp = true
+  const job = failed.at(-1)
+  if (job === undefined) return { type: 'WaitingForPriorSteps', id }
+  return withRetries({ type: givenUp ? 'Failure' : 'WaitingForExecutor', id, job }, failed.slice(0, -1))
+}
+
+/** How often a module is tried again. */
+function attemptsOf({ retry }: SeenModule): number {
+  return (retry?.constant?.attempts ?? 0) + (retry?.exponential?.attempts ?? 0)
 }
 
 function withRetries(status: ModuleStatus, failed: string[]): ModuleStatus {
