@@ -7,6 +7,7 @@
     P3. Only the standard library, of Python 3.8 or later.
 """
 
+import array
 import ast
 import codecs
 import faulthandler
@@ -25,12 +26,15 @@ import threading
 import time
 import traceback
 import types
+from fcntl import ioctl
+from termios import FIONREAD
 
 from millrace_values import Unprintable, print_value
 
 FRAME_BYTES_MAX = 256 << 20
 FLUSH_SECONDS = 0.001
 CALL_NAMES = ("WM_JOB_ID", "WM_FLOW_JOB_ID", "WM_ROOT_FLOW_JOB_ID", "WM_ROOT_JOB_ID", "WM_TOKEN")
+SPAWN_EVENTS = frozenset("subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn".split())
 
 # Code that imports nothing beyond these can neither read the environment nor start a process: its calls are spared the
 # few microseconds of setting it.
@@ -219,7 +223,7 @@ class Descriptors:
     def __init__(self):
         faulthandler.enable(os.dup(2))
         self.pipe, write_fd = os.pipe()
-        os.set_blocking(self.pipe, False)
+        self.waiting = array.array("i", [0])
         os.dup2(write_fd, 1)
         os.dup2(write_fd, 2)
         os.close(write_fd)
@@ -236,11 +240,11 @@ class Descriptors:
 
     def drain(self):
         with self.lock:
-            try:
-                while True:
-                    emit(self.decode(os.read(self.pipe, 1 << 16)))
-            except BlockingIOError:
-                pass
+            while True:
+                ioctl(self.pipe, FIONREAD, self.waiting)  # half the price of a read that finds nothing
+                if self.waiting[0] == 0:
+                    return
+                emit(self.decode(os.read(self.pipe, 1 << 16)))
 
 
 millrace = types.ModuleType("millrace", "What a step can say to the engine while it runs.")
@@ -264,29 +268,44 @@ sys.modules["millrace"] = millrace
 
 
 class Environment:
-    """os.environ of the call: the process's own, then the scope's, then the call's. Restored when user code changed it."""
+    """os.environ of the call: the process's own, then the scope's, then the call's. Restored when user code changed it.
+
+    The C library never frees what putenv was given, so the values of a call are told to it only before a process starts."""
 
     def __init__(self):
         self.base = dict(os.environ)
-        self.expected = dict(os.environ._data)
+        self.actual = os.environ._data  # the dictionary of encoded names and values behind os.environ
+        self.expected = dict(self.actual)
         self.scope = {}
+        self.own_names = ()
+        sys.addaudithook(self.listen)
+
+    def listen(self, event, _args):
+        if event in SPAWN_EVENTS:
+            for _, name in self.own_names:
+                os.putenv(name, self.actual.get(name, b""))
 
     def enter(self, scope, job_id, step_job_id, token):
-        environ = os.environ
-        if environ._data != self.expected or scope is not self.scope:
-            wanted = {**self.base, **scope}
-            for name in list(environ):
-                if name not in wanted and name not in CALL_NAMES:
-                    del environ[name]
-            for name, value in wanted.items():
-                if environ.get(name) != value:
-                    environ[name] = value
-            self.scope = scope
+        if scope is not self.scope or self.actual != self.expected:
+            self.enter_scope(scope)
         flow = "" if job_id == step_job_id else job_id
-        for name, value in zip(CALL_NAMES, (step_job_id, flow, flow, job_id, token)):
-            if name not in scope and environ.get(name) != value:
+        expected = self.expected
+        for index, name in self.own_names:
+            value = (step_job_id, flow, flow, job_id, token)[index].encode()
+            self.actual[name] = expected[name] = value
+
+    def enter_scope(self, scope):
+        environ = os.environ
+        wanted = {**self.base, **scope}
+        for name in list(environ):
+            if name not in wanted:
+                del environ[name]
+        for name, value in wanted.items():
+            if environ.get(name) != value:
                 environ[name] = value
-        self.expected = dict(environ._data)
+        self.scope = scope
+        self.own_names = [(index, name.encode()) for index, name in enumerate(CALL_NAMES) if name not in scope]
+        self.expected = dict(self.actual)
 
 
 def reaches_out(tree):

@@ -115,6 +115,24 @@ def main(write):
     for (const call of calls) expect((await call.answer).value).toEqual(['red', null, 'main'])
   })
 
+  test('child processes get the environment of their call, however they are started', async () => {
+    const code = `import os, subprocess
+def main():
+    echo = "echo $WM_JOB_ID"
+    os.system(echo)
+    subprocess.run(echo, shell=True)
+    subprocess.run(echo, shell=True, env=os.environ)
+    print(os.popen(echo).read(), end="")
+    pid = os.fork()
+    if pid == 0:
+        os.execv("/bin/sh", ["sh", "-c", echo])
+    os.waitpid(pid, 0)`
+    const spec = harness.spec(code)
+    const calls = ['one', 'two'].map((stepJobId) => harness.call(spec, {}, { stepJobId }))
+    await Promise.all(calls.map((call) => call.answer))
+    expect(calls.map((call) => call.log)).toEqual(['one\n'.repeat(5), 'two\n'.repeat(5)])
+  })
+
   test('what child processes print is the log of their call', async () => {
     const code = 'import subprocess\ndef main(n):\n    subprocess.run(["sh", "-c", f"echo out {n}; echo err {n} >&2"])'
     const spec = harness.spec(code, { params: ['n'] })
