@@ -6,6 +6,7 @@
 //   C4. backlogBytes() bounds: the claims stop above limits.commitBacklogBytesMax.
 // HOT. Per job: one string. Per batch: one statement.
 import type pg from 'pg'
+import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { appendJournal, appendLogs, finishJobs, type LogPiece } from '../store/jobs.ts'
@@ -16,6 +17,8 @@ export interface Finished {
   readonly id: string
   /** {id, epoch, status, result, steps} as JSON. */
   readonly text: string
+  /** The database will not take it: becomes something that says so, or false if it was that already. */
+  unstorable(reason: string): boolean
   /** A caller waits for it. */
   readonly awaited: boolean
   /** `refused`: it was not ours any more. `told`: the commit itself told the caller. */
@@ -27,6 +30,7 @@ export interface Journaled {
   readonly id: string
   /** {id, epoch, n, record} as JSON. */
   readonly text: string
+  unstorable(reason: string): boolean
   committed(refused: boolean): void
 }
 
@@ -66,7 +70,7 @@ export function createCommitter(parts: {
   let logging: Promise<void> | null = null
   const over = new AbortController()
 
-  function createLane<Item extends { id: string; text: string; committed(refused: boolean, told: boolean): void }>(
+  function createLane<Item extends Pick<Finished, 'id' | 'text' | 'unstorable' | 'committed'>>(
     commit: (client: pg.Client, text: string, told: boolean) => Promise<string[]>,
     widthMax: number,
     tells: (batch: Item[]) => boolean = () => false,
@@ -127,25 +131,28 @@ export function createCommitter(parts: {
           settle(batch, strangers, told)
           return
         } catch (error) {
-          client.end().catch(() => {})
-          if (!isOutage(error) && attempt >= 2) {
-            if (batch.length > 1) {
-              log.error(
-                { err: error, jobs: batch.length },
-                'a commit was refused by the database; committing its jobs one by one',
-              )
-              for (const item of batch) await send([item])
-              return
-            }
-            log.error(
-              { err: error, job: batch[0]!.id },
-              'a job cannot be committed; it stays with this worker until its lease ends',
-            )
-            return
+          if (isOutage(error)) {
+            client.end().catch(() => {})
+            log.warn({ err: error, attempt }, 'commit failed; trying again')
+            continue
           }
-          log.warn({ err: error, attempt }, 'commit failed; trying again')
+          clients.push(client)
+          return refusedByDatabase(batch, error)
         }
       }
+    }
+
+    /** It is the fault of one of them, which must not hold up the others. */
+    async function refusedByDatabase(batch: Item[], error: unknown): Promise<void> {
+      const [first] = batch
+      if (batch.length > 1) {
+        log.error({ err: error, jobs: batch.length }, 'the database refused a commit; its jobs are committed one by one')
+        for (const item of batch) await send([item])
+        return
+      }
+      log.error({ err: error, job: first!.id }, 'the database does not take what a job came to')
+      if (first!.unstorable(messageOf(error))) await send(batch)
+      else first!.committed(true, false)
     }
 
     async function connect(attempt: number): Promise<pg.Client | null> {

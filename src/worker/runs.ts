@@ -34,6 +34,8 @@ export interface RunsParts {
   /** Gives a job back to the queue: to be claimed at `runAtMs`, or at once (null). Its records are journaled. Ends in drop(). */
   giveBack(run: Run, runAtMs: number | null): void
   onDropped(run: Run): void
+  /** A bug of ours was met while driving this job: logs it, and gives the id under which the log has it. */
+  fault(run: Run, error: unknown): string
 }
 
 export interface Runs {
@@ -95,6 +97,20 @@ export class Run implements Finished {
     this.#runs = runs
     this.#forget = forget
     this.claimedMs = nowMs
+  }
+
+  unstorable(reason: string): boolean {
+    if (this.printed === '') return false
+    this.printed = ''
+    this.status = 'failure'
+    this.result = errorResult({ name: 'ResultError', message: `the database cannot store what this job came to: ${reason}` })
+    this.print()
+    return true
+  }
+
+  /** What the commit takes: everything the job came to. */
+  print(): void {
+    this.text = `{"id":"${this.id}","epoch":${this.epoch},"status":"${this.status}","result":${this.result},"steps":[${this.printed}]}`
   }
 
   get awaited(): boolean {
@@ -188,6 +204,11 @@ class JournalEntry implements Journaled {
     this.#drop = drop
   }
 
+  /** Its job's end will say it. */
+  unstorable(): boolean {
+    return false
+  }
+
   committed(refused: boolean): void {
     this.run.journaling -= 1
     if (refused) this.#drop(this.run)
@@ -205,12 +226,20 @@ export function createRuns(parts: RunsParts): Runs {
   function start(job: ClaimedJob, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
     const run = new Run(job, loaded, parts, forget, Date.now())
     runs.set(run.id, run)
-    if (journal.length === 0) {
-      const effects: Effect[] = []
-      run.state = open(loaded.plan, job.args, limits, effects)
-      act(run, effects)
-      return
+    try {
+      if (journal.length > 0) resume(run, loaded, journal)
+      else {
+        const effects: Effect[] = []
+        run.state = open(loaded.plan, job.args, limits, effects)
+        act(run, effects)
+      }
+    } catch (error) {
+      fault(run, error)
     }
+  }
+
+  /** Goes on where another worker, or this one before a wait, has left. */
+  function resume(run: Run, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
     const records: JobRecord[] = []
     for (const row of journal) {
       const record = parseRecord(JSON.parse(row.record) as Json)
@@ -218,7 +247,7 @@ export function createRuns(parts: RunsParts): Runs {
       run.printed += run.printed === '' ? row.record : ',' + row.record
     }
     run.records = run.journaled = journal.length
-    const { state, outstanding } = fold(loaded.plan, job.args, records, limits)
+    const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits)
     run.state = state
     // A wait that was under way goes on from when its attempt failed.
     const last = records.at(-1)
@@ -226,8 +255,23 @@ export function createRuns(parts: RunsParts): Runs {
     act(run, outstanding)
   }
 
+  /** A bug of ours ends the job it was met in, not the worker. */
+  function fault(run: Run, error: unknown): void {
+    const id = parts.fault(run, error)
+    if (run.over) return
+    end(run, 'failure', errorResult({ name: 'InternalError', message: `the engine failed on this job; its log has it as ${id}` }))
+  }
+
   /** A record has come in: the state moves on, and what that calls for is done. */
   function take(run: Run, record: JobRecord, call: StepCall | null): void {
+    try {
+      moveOn(run, record, call)
+    } catch (error) {
+      fault(run, error)
+    }
+  }
+
+  function moveOn(run: Run, record: JobRecord, call: StepCall | null): void {
     if (call) {
       if (run.calls.length === 1 && run.calls[0] === call) run.calls.length = 0
       else run.calls = run.calls.filter((other) => other !== call)
@@ -399,7 +443,7 @@ export function createRuns(parts: RunsParts): Runs {
     counters.jobsFinished += 1
     for (const call of run.calls) pool.cancel(call, 'the job is over')
     if (run.timer) clearTimeout(run.timer)
-    run.text = `{"id":"${run.id}","epoch":${run.epoch},"status":"${status}","result":${result},"steps":[${run.printed}]}`
+    run.print()
     // Not through journal(): records that are not on their way need not go there any more.
     if (run.journaling > 0) run.afterJournal = finish
     else finish(run)

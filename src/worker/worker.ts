@@ -4,7 +4,9 @@
 //       lease drops everything it held (others have it) and starts again under a new id. Runners and plans stay.
 //   K2. run(stop) resolves once what ran is finished and the rest is given back.
 //   K3. A deploy is no restart: new jobs get the new plan and runners, running ones finish on theirs, then those stop.
+import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Sandbox } from '../core/expr/expression.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
@@ -62,6 +64,9 @@ export interface Worker {
 
 const duePerTick = 1_000
 const journalTickMs = 50
+const drainTickMs = 20
+// For giving back what is left, after the drain.
+const giveBackMs = 5_000
 // A job's token outlives its longest step.
 const tokenExtraMs = 60_000
 
@@ -150,6 +155,11 @@ export function createWorker(parts: WorkerParts): Worker {
       },
       giveBack: (run, runAtMs) => releases.push(run, runAtMs),
       onDropped: (run) => bindings.left(run.job.version_id),
+      fault: (run, error) => {
+        const id = randomUUID()
+        log.error({ err: error, fault: id, job: run.id }, 'a bug met while running a job')
+        return id
+      },
     })
     const held = runs
     const starting = new Set<string>() // jobs claimed whose plan or journal is still being read
@@ -184,13 +194,13 @@ export function createWorker(parts: WorkerParts): Worker {
       await Promise.all([committer.close(), lease.abandon()])
       return
     }
-    await drain(held, starting)
-    await committer.drained()
-    await releases.flushed()
+    const clean = await drain(held, starting)
+    await Promise.race([Promise.all([committer.drained(), releases.flushed()]), pause(clean ? limits.drainMs : 0)])
     living = null
-    await lease.stop()
+    // What could not be given back (the database is away) is taken over once the lease is found abandoned.
+    await (clean ? lease.stop() : lease.abandon())
     await committer.close()
-    log.info({ workerId }, 'worker stopped')
+    log.info({ workerId, clean }, 'worker stopped')
   }
 
   /** HOT for jobs whose plan is loaded and which have no journal: at once. The others wait for one round trip. */
@@ -263,15 +273,21 @@ export function createWorker(parts: WorkerParts): Worker {
     }
   }
 
-  async function drain(runs: Runs, starting: Set<string>): Promise<void> {
+  /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
+  async function drain(runs: Runs, starting: Set<string>): Promise<boolean> {
     const began = Date.now()
     if (runs.held() > 0) log.info({ jobs: runs.held() }, 'stopping: finishing what runs')
     while (runs.held() + starting.size > 0) {
       const spentMs = Date.now() - began
       if (spentMs > limits.drainStepsMs) runs.closing()
       if (spentMs > limits.drainMs) for (const run of runs.all()) runs.giveBackNow(run)
-      await new Promise((resolve) => setTimeout(resolve, 20))
+      if (spentMs > 2 * limits.drainMs + giveBackMs) {
+        log.error({ jobs: runs.held() + starting.size }, 'stopping without having given back these jobs')
+        return false
+      }
+      await pause(drainTickMs)
     }
+    return true
   }
 
   function heard(payload: string): void {
@@ -322,7 +338,7 @@ export function createWorker(parts: WorkerParts): Worker {
       } catch (error) {
         if (!isOutage(error)) throw error
         log.warn({ err: error }, 'the database is away; trying again')
-        await new Promise((resolve) => setTimeout(resolve, Math.min(1_000, 50 * 2 ** attempt)))
+        await pause(Math.min(1_000, 50 * 2 ** attempt))
       }
     }
   }

@@ -247,3 +247,18 @@ test('a result that JSON or Postgres cannot carry does not hurt its neighbours',
   expect(ends.map((done) => done.status)).toEqual(['success', 'success', 'failure', 'success'])
   expect(ends[1]!.result).toBe('nul\uFFFD and \uFFFD')
 })
+
+test('a result that the database will not take fails its job and holds up no other', async () => {
+  const flow = await engine.deploy('life/refused', [
+    ts('a', 'export const main = (n: number) => "x".repeat(n)', { n: 'flow_input.n' }),
+  ])
+  await engine.db.pool.query(
+    `alter table job_done add constraint small check (version_id <> ${flow.versionId} or status = 'failure' or length(result::text) < 100)`,
+  )
+  await work([flow])
+  const ids = await Promise.all([1, 200, 2].map((n) => engine.start(flow, { n })))
+  const ends = await Promise.all(ids.map((id) => engine.done(id)))
+  await engine.db.pool.query('alter table job_done drop constraint small')
+  expect(ends.map((done) => done.status)).toEqual(['success', 'failure', 'success'])
+  expect(ends[1]!.result).toMatchObject({ error: { name: 'ResultError', message: expect.stringContaining('small') as string } })
+})
