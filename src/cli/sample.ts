@@ -19,6 +19,7 @@ const path = 'github/triage'
 const flowFile = fileURLToPath(new URL('../../examples/github-triage/flow.yaml', import.meta.url))
 const payloads = '@octokit/webhooks-examples'
 const batchMs = 100
+const batchEventsMax = 500 // about 5 MB of payloads, half of what one request may hold
 const freeBytesMin = 2 * 2 ** 30 // the feed stores about 1.5 GB an hour at 100 events a second
 
 type Event = Record<string, Json>
@@ -73,7 +74,7 @@ async function feed(
     const nowMs = performance.now()
     owed = Math.min(owed + ((nowMs - beforeMs) / 1000) * parts.perSecond, parts.perSecond)
     beforeMs = nowMs
-    const count = Math.floor(owed)
+    const count = Math.min(Math.floor(owed), batchEventsMax)
     if (stop.aborted || count === 0) continue
     if (nowMs >= checkDiskAt) {
       checkDiskAt = nowMs + 10_000

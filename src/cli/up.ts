@@ -18,7 +18,7 @@ import { openStore, type Store } from './store.ts'
 const forcedMs = 5_000 // to end Postgres cleanly when asked to stop at once
 
 export async function up(options: GivenSettings & { sample?: boolean; rate: string }): Promise<void> {
-  const perSecond = wholeNumber(options.rate, '--rate', { min: 1, max: 100_000 })
+  const perSecond = wholeNumber(options.rate, '--rate', { min: 1, max: 5_000 })
   const screen = createScreen()
   const log = createLog(settingOf(options, 'logLevel', 'info'), screen).child({ part: 'up' })
   const ending = listenForEnd((request) => {
