@@ -53,7 +53,7 @@ export async function drain(rig: Rig, flow: BenchFlow, steps: number, jobs: numb
  * The floor: the same rows, claimed and finished by the same two statements from two connections, with documents made
  * beforehand, and nothing else. Jobs per second.
  */
-export async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise<number> {
+async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise<number> {
   const { rows } = await rig.db.pool.query('select result, steps from job_done where version_id = $1 order by id limit 1', [
     rig.versions[flow].id,
   ])

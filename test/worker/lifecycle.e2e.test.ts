@@ -1,6 +1,5 @@
 // What happens to jobs while the world around them changes: deploys, retries that wait, cancels, workers that come and go.
 import { afterEach, beforeAll, expect, test } from 'vitest'
-import type { Json } from '../../src/core/json.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { testEngine, ts, type Engine, type TestWorker } from '../support/engine.ts'
 
@@ -191,7 +190,7 @@ test('more runners for one step', async () => {
     pool
       .stats()
       .map((one) => one.runners)
-      .sort(),
+      .sort((a, b) => a - b),
   ).toEqual([1, 2])
 })
 
@@ -243,7 +242,7 @@ test('a result that JSON or Postgres cannot carry does not hurt its neighbours',
     ),
   ])
   await work([flow])
-  const ends = await Promise.all([0, 1, 2, 3].map((n) => engine.run(flow, { n } as Json)))
+  const ends = await Promise.all([0, 1, 2, 3].map((n) => engine.run(flow, { n })))
   expect(ends.map((done) => done.status)).toEqual(['success', 'success', 'failure', 'success'])
   expect(ends[1]!.result).toBe('nul\uFFFD and \uFFFD')
 })
