@@ -1,7 +1,7 @@
 // Deployed flows: reading, deploying, archiving, deleting them.
-import { Type } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
-import { archiveFlow, deleteFlow, findFlow, getFlow, listFlows, type FlowListRow } from '../../store/flows.ts'
+import { archiveFlow, deleteFlow, findFlow, getFlow, listFlows, type FlowListRow, type ListOptions } from '../../store/flows.ts'
 import { objectText } from '../job_view.ts'
 import { byPath, inWorkspace, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
 
@@ -22,6 +22,11 @@ export const listQuery = Type.Partial(
     show_archived: Type.Boolean(),
   }),
 )
+
+export function listOptions(query: Static<typeof listQuery>): ListOptions {
+  const { page = 1, per_page: perPage = 30, order_desc: newestFirst = true, show_archived: archived = false } = query
+  return { page, perPage, newestFirst, archived, pathStart: query.path_exact ?? query.path_start ?? '' }
+}
 
 /** What was deployed, with what the server knows of it. */
 function flowText(flow: FlowListRow, workspaceId: string, value?: string): string {
@@ -99,21 +104,8 @@ export function flowRoutes(app: App, { db, deployer, runnables }: ServerParts): 
     { config: { access: read }, schema: { summary: 'The flows', tags, params: inWorkspace, querystring: listQuery } },
     async (request, reply) => {
       const { ws } = request.params
-      const {
-        page = 1,
-        per_page: perPage = 30,
-        order_desc: newestFirst = true,
-        path_start: pathStart = '',
-        path_exact: exact,
-      } = request.query
-      const options = {
-        page,
-        perPage,
-        newestFirst,
-        pathStart: exact ?? pathStart,
-        archived: request.query.show_archived ?? false,
-      }
-      const flows = await listFlows(db.pool, ws, options)
+      const { path_exact: exact } = request.query
+      const flows = await listFlows(db.pool, ws, listOptions(request.query))
       const shown = exact === undefined ? flows : flows.filter((flow) => flow.path === exact)
       return sendJson(reply, `[${shown.map((flow) => flowText(flow, ws)).join(',')}]`)
     },

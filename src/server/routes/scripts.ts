@@ -13,7 +13,7 @@ import {
 import { hashOfVersion, loadVersion, scriptByHash } from '../../store/versions.ts'
 import { objectText } from '../job_view.ts'
 import { byPath, inWorkspace, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
-import { listQuery } from './flows.ts'
+import { listOptions, listQuery } from './flows.ts'
 
 const read: Access = { domain: 'scripts', action: 'read' }
 const write: Access = { domain: 'scripts', action: 'write' }
@@ -141,21 +141,8 @@ export function scriptRoutes(app: App, { db, deployer, runnables }: ServerParts)
     { config: { access: read }, schema: { summary: 'The scripts', tags, params: inWorkspace, querystring: listQuery } },
     async (request, reply) => {
       const { ws } = request.params
-      const {
-        page = 1,
-        per_page: perPage = 30,
-        order_desc: newestFirst = true,
-        path_start: pathStart = '',
-        path_exact: exact,
-      } = request.query
-      const options = {
-        page,
-        perPage,
-        newestFirst,
-        pathStart: exact ?? pathStart,
-        archived: request.query.show_archived ?? false,
-      }
-      const scripts = await listScripts(db.pool, ws, options)
+      const { path_exact: exact } = request.query
+      const scripts = await listScripts(db.pool, ws, listOptions(request.query))
       const shown = exact === undefined ? scripts : scripts.filter((script) => script.path === exact)
       return sendJson(reply, `[${shown.map((script) => scriptText(script, ws)).join(',')}]`)
     },
