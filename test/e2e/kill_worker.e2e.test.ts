@@ -89,7 +89,6 @@ test('kill -9 of a worker while 20,000 events run: another one finishes them, no
   console.log(counts)
   expect(counts).toMatchObject({ recorded: events, missing: 0, recordedTwice: 0, wrong: 0, leftInTheJournal: 0 })
   expect(counts.takenOver).toBeGreaterThan(0)
-  expect(counts.takenOver).toBe(held)
   second.kill('SIGTERM')
   expect(await second.ended).toBe(0)
 }, 120_000)

@@ -68,8 +68,26 @@ export interface MachineLimits {
 
 /** A job that has no record yet. */
 export function open(plan: Plan, args: JsonText, limits: MachineLimits, effects: Effect[]): JobState {
-  const cursor: Cursor = { id: 0, block: plan.root, at: -1, step: null, phase: 'over', n: 0, failures: 0, previous: args, input: args }
-  const state: JobState = { args, results: new Map(), cursors: [cursor], started: 0, error: null, failing: false, finished: false }
+  const cursor: Cursor = {
+    id: 0,
+    block: plan.root,
+    at: -1,
+    step: null,
+    phase: 'over',
+    n: 0,
+    failures: 0,
+    previous: args,
+    input: args,
+  }
+  const state: JobState = {
+    args,
+    results: new Map(),
+    cursors: [cursor],
+    started: 0,
+    error: null,
+    failing: false,
+    finished: false,
+  }
   goOn(plan, state, cursor, limits, effects)
   return state
 }
@@ -136,7 +154,10 @@ function runningCursor(state: JobState, n: number): Cursor {
 
 function waitingCursor(state: JobState, stepId: string, phase: Phase): Cursor {
   const cursor = state.cursors.find((c) => c.phase === phase && c.step?.id === stepId)
-  assert(cursor, `step ${stepId} does not wait for ${phase}; at ${JSON.stringify(state.cursors.map((c) => [c.step?.id, c.phase]))}`)
+  assert(
+    cursor,
+    `step ${stepId} does not wait for ${phase}; at ${JSON.stringify(state.cursors.map((c) => [c.step?.id, c.phase]))}`,
+  )
   return cursor
 }
 
