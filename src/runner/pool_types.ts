@@ -23,6 +23,7 @@ export interface RunnerSpec {
 export interface Call {
   readonly scope: ScopeEnvironment // the same object for every call with equal environment
   readonly args: JsonText
+  /** '' where the code cannot see its environment; so are the next two. */
   readonly jobId: string
   readonly stepJobId: string
   readonly token: string

@@ -128,7 +128,8 @@ export interface Reaped {
  * claim the first one shut out. `now`: null in production (the database's clock decides).
  */
 export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lostMax: number; now?: Date }): Promise<Reaped> {
-  await run(on, 'declare_dead', [reap.now ?? null, workerLockClass, reap.hintAfterMs])
+  const dead = await run(on, 'declare_dead', [reap.now ?? null, workerLockClass, reap.hintAfterMs])
+  if (dead.length === 0) return { workers: null, jobs_back: 0, jobs_poisoned: 0, tags: null }
   const [row] = await run<Reaped>(on, 'give_back_jobs', [reap.lostMax])
   return row!
 }

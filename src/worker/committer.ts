@@ -45,6 +45,9 @@ export interface Committer {
   close(): Promise<void>
 }
 
+// Rows that make a second commit at the same time worth it: 79,000 → 83,000 steps/s against a full batch of 1,000
+// (bench drain-3-typescript, 2 cores).
+const secondCommitRows = 300
 // A commit of so few jobs tells waiting callers itself; larger ones leave that to answers.ts.
 const tellRowsMax = 8
 
@@ -85,8 +88,8 @@ export function createCommitter(parts: {
 
     function pump(): void {
       scheduled = false
-      // One commit at a time keeps batches large; a second one only when a full batch already waits.
-      while (head < waiting.length && busy < widthMax && (busy === 0 || waiting.length - head >= limits.commitRowsMax)) {
+      // One commit at a time keeps batches large; a second one only when a good batch already waits.
+      while (head < waiting.length && busy < widthMax && (busy === 0 || waiting.length - head >= secondCommitRows)) {
         const batch = take()
         busy += 1
         void send(batch).finally(() => {

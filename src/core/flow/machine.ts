@@ -147,9 +147,8 @@ export function errorResult(error: UserError): JsonText {
 }
 
 function runningCursor(state: JobState, n: number): Cursor {
-  const cursor = state.cursors.find((c) => c.n === n && c.phase === 'running')
-  assert(cursor, `no step ${n} is running; at ${JSON.stringify(state.cursors.map((c) => [c.phase, c.n]))}`)
-  return cursor
+  for (const cursor of state.cursors) if (cursor.n === n && cursor.phase === 'running') return cursor
+  throw new Error(`no step ${n} is running; at ${JSON.stringify(state.cursors.map((c) => [c.phase, c.n]))}`)
 }
 
 function waitingCursor(state: JobState, stepId: string, phase: Phase): Cursor {

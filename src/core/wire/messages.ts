@@ -11,7 +11,7 @@ export type ScopeEnvironment = Record<string, string>
 export type ToRuntime =
   /** Defines scope `scope`: environment shared by many calls. Sent before the first call that names it. */
   | [type: 'scope', scope: number, environment: ScopeEnvironment]
-  /** Run `main` with the named arguments. `token` is '' when the code cannot ask for one. */
+  /** Run `main` with the named arguments. The ids and `token` are '' when the code cannot see its environment. */
   | [type: 'call', id: number, scope: number, args: string, jobId: string, stepJobId: string, token: string]
   /** The call is no longer wanted: answer it with an error now; stop it if the language can. */
   | [type: 'cancel', id: number, reason: string]
