@@ -36,23 +36,24 @@ export async function backlog(
   steps: number,
   load: { jobs: number; seconds: number },
 ): Promise<Measured> {
-  await rig.db.pool.query('truncate job, job_done')
+  const warm = Math.ceil(load.jobs / 10)
+  await empty(rig)
   await rig.enqueueAtOnce(flow, claimSize * 10)
   await rig.db.pool.query('vacuum analyze job')
   const small = await claimP99(rig, flow)
+  await empty(rig)
+  await rig.enqueueAtOnce(flow, warm)
   await rig.startWorker([flow])
+  const rssSmall = await rssAfter(rig, warm)
   await drained(rig, flow)
-  await rig.enqueueAtOnce(flow, 20_000)
-  await drained(rig, flow)
-  const workerPid = rig.workerPids()[0]!
-  const memoryBefore = rssMib(workerPid)
   await rig.stopWorkers()
-  await rig.db.pool.query('truncate job, job_done')
+  await empty(rig)
   for (let stored = 0; stored < load.jobs; stored += 100_000) await rig.enqueueAtOnce(flow, Math.min(100_000, load.jobs - stored))
   await rig.db.pool.query('vacuum analyze job')
   await rig.db.pool.query('checkpoint')
   const large = await claimP99(rig, flow)
   await rig.startWorker([flow])
+  const rssLarge = await rssAfter(rig, warm)
   const before = rig.cpu()
   const doneBefore = await doneCount(rig)
   const startedMs = performance.now()
@@ -60,18 +61,30 @@ export async function backlog(
   const done = (await doneCount(rig)) - doneBefore
   const seconds = (performance.now() - startedMs) / 1000
   const cpu = cores(before, rig.cpu(), seconds)
-  const memory = rssMib(rig.workerPids()[0]!)
   const rssMiB = rig.workerPeakRssMib()
   await rig.stopWorkers()
-  await rig.db.pool.query('truncate job, job_done')
+  await empty(rig)
+  const queued = load.jobs.toLocaleString('en')
   return {
     jobsPerSecond: done / seconds,
     stepsPerSecond: (done * steps) / seconds,
     p99Ms: large,
     rssMiB,
     cpu,
-    note: `claim of ${claimSize}: p99 ${large.toFixed(1)} ms with ${load.jobs.toLocaleString('en')} jobs queued, ${small.toFixed(1)} ms with ${claimSize * 10}; worker ${memory.toFixed(0)} MiB, ${memoryBefore.toFixed(0)} MiB after 20,000 jobs`,
+    note:
+      `claim of ${claimSize}: p99 ${large.toFixed(1)} ms with ${queued} jobs queued, ${small.toFixed(1)} ms with ${claimSize * 10}; ` +
+      `worker after ${warm.toLocaleString('en')} jobs: ${rssLarge.toFixed(0)} MiB with ${queued} queued, ${rssSmall.toFixed(0)} MiB with ${warm.toLocaleString('en')}`,
   }
+}
+
+async function empty(rig: Rig): Promise<void> {
+  await rig.db.pool.query('truncate job, job_done')
+}
+
+/** Resident memory of the worker once it has finished so many jobs, in MiB. */
+async function rssAfter(rig: Rig, jobs: number): Promise<number> {
+  while ((await doneCount(rig)) < jobs) await new Promise((resolve) => setTimeout(resolve, 50))
+  return rssMib(rig.workerPids()[0]!)
 }
 
 async function doneCount(rig: Rig): Promise<number> {

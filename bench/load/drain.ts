@@ -38,7 +38,9 @@ export async function drain(rig: Rig, flow: BenchFlow, steps: number, jobs: numb
   if (done !== jobs || failed > 0) throw new Error(`${flow}: ${done} of ${jobs} jobs finished, ${failed} failed`)
   const rssMiB = rig.workerPeakRssMib()
   await rig.stopWorkers()
-  const floor = await plainSql(rig, flow, Math.min(jobs, 30_000))
+  const floor = await plainSql(rig, flow, { jobs: Math.min(jobs, 30_000), connections: 1 })
+  const both = await plainSql(rig, flow, { jobs: Math.min(jobs, 30_000), connections: 2 })
+  await rig.db.pool.query('truncate job, job_done')
   const jobsPerSecond = jobs / span
   return {
     jobsPerSecond,
@@ -46,24 +48,25 @@ export async function drain(rig: Rig, flow: BenchFlow, steps: number, jobs: numb
     floorRatio: jobsPerSecond / floor,
     rssMiB,
     cpu: cores(before, after, seconds),
+    note: `plain SQL: ${Math.round(floor).toLocaleString('en')} jobs/s on one connection, ${Math.round(both).toLocaleString('en')} on two`,
   }
 }
 
 /**
- * The floor: the same rows, claimed and finished by the same two statements from two connections, with documents made
- * beforehand, and nothing else. Jobs per second.
+ * The floor: the same rows claimed and finished by the same two statements, a thousand at a time, with nothing in between. One
+ * connection: one claim, one finish, one after the other, as a plain loop would. Two keep both cores busy. Jobs per second.
  */
-async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise<number> {
+async function plainSql(rig: Rig, flow: BenchFlow, load: { jobs: number; connections: number }): Promise<number> {
   const { rows } = await rig.db.pool.query('select result, steps from job_done where version_id = $1 order by id limit 1', [
     rig.versions[flow].id,
   ])
   const { result, steps } = rows[0] as { result: string; steps: string }
   await rig.db.pool.query('truncate job, job_done')
-  await rig.enqueueAtOnce(flow, jobs)
+  await rig.enqueueAtOnce(flow, load.jobs)
   await rig.db.pool.query('checkpoint')
   const { tag } = rig.versions[flow]
   const workerId = await rig.registerWorker()
-  const clients = await Promise.all([1, 2].map(() => rig.db.connect({ name: 'bench floor' })))
+  const clients = await Promise.all(Array.from({ length: load.connections }, () => rig.db.connect({ name: 'bench floor' })))
   const startedMs = performance.now()
   await Promise.all(
     clients.map(async (client) => {
@@ -77,8 +80,7 @@ async function plainSql(rig: Rig, flow: BenchFlow, jobs: number): Promise<number
       }
     }),
   )
-  const rate = (jobs / (performance.now() - startedMs)) * 1000
+  const rate = (load.jobs / (performance.now() - startedMs)) * 1000
   await Promise.all(clients.map((client) => client.end()))
-  await rig.db.pool.query('truncate job, job_done')
   return rate
 }

@@ -178,9 +178,9 @@ function said(child: ChildProcess, pattern: RegExp): Promise<void> {
     }
     child.stdout!.on('data', hear)
     child.stderr!.on('data', hear)
-    child.stderr!.on('data', (chunk: Buffer) => {
-      if (process.env['BENCH_VERBOSE']) process.stderr.write(chunk)
-    })
+    for (const stream of [child.stdout!, child.stderr!]) {
+      if (process.env['BENCH_VERBOSE']) stream.on('data', (chunk: Buffer) => process.stderr.write(chunk))
+    }
     child.once('exit', (code) => {
       clearTimeout(timer)
       reject(new Error(`ended with ${code}:\n${text}`))
