@@ -27,7 +27,7 @@ const lanesMax = 2
 // Past some thousand rows an insert gets no cheaper per row, and holds up the ones behind it.
 const batchBytesMax = 4 << 20
 // A worker that was just woken claims all there is; waking it again so soon costs it more than it gains.
-const wakeGapMs = 2
+const wakeGapMs = 1
 // Requests beyond this many bytes not yet stored are turned away.
 const pendingBytesMax = 256 << 20
 
