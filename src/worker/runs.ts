@@ -478,6 +478,11 @@ export function createRuns(parts: RunsParts): Runs {
   function cancel(jobId: string, by: string, reason: string): void {
     const run = runs.get(jobId)
     if (!run || run.over) return
+    // What was running has its record, so that it can be found by its id; the cancel then overrides what would follow.
+    const e: UserError = { name: 'Canceled', message: reason }
+    for (const call of run.calls) {
+      run.records.push(printRecord({ k: 'err', n: call.n, s: call.stepId, at: Date.now(), ms: 0, e }))
+    }
     take(run, { k: 'cancel', by, reason }, null)
   }
 

@@ -159,7 +159,7 @@ test('a strict flow has each result durable before the next step starts', async 
   await until("select from job_journal where job_id = $1 and record->>'s' = 'a'", [id])
   await cancelJob(engine.db.pool, { workspaceId: 'main', id, by: 'me', reason: 'seen' })
   const done = await engine.done(id)
-  expect(done.steps.map((record) => record.k)).toEqual(['ok', 'cancel'])
+  expect(done.steps.map((record) => record.k)).toEqual(['ok', 'err', 'cancel'])
   await until('select where not exists (select from job_journal where job_id = $1)', [id])
 })
 
