@@ -11,7 +11,7 @@ export const peer = {
   flows: null,
   keepsResults: true,
   configuration:
-    'npm run bench: a dedicated worker with warm TypeScript runners, its embedded Postgres with the settings it ships with (durable too); result by the HTTP call that runs a flow and waits',
+    'npm run bench, with a dedicated worker with warm TypeScript runners, its embedded Postgres with the settings it ships with (durable too); result by the HTTP call that runs a flow and waits',
 }
 
 const drainCase = 'drain-3-typescript'
