@@ -9,7 +9,7 @@ export function chart(results: readonly CaseResult[], about: string): string {
   const bars = results.filter((one) => one.name.startsWith('drain-') || one.name.startsWith('http-') || one.name === 'backlog-1m')
   const valueOf = (one: CaseResult) => one.stepsPerSecond ?? one.jobsPerSecond ?? 0
   const most = Math.max(1, ...bars.map((one) => one.max.stepsPerSecond ?? one.max.jobsPerSecond ?? 0))
-  const x = (value: number) => left + (value / most) * (width - left - 120)
+  const x = (value: number) => left + (value / most) * (width - left - 140)
   const height = 64 + bars.length * rowHeight
   const rows = bars.map((one, index) => {
     const y = 40 + index * rowHeight
