@@ -3,7 +3,7 @@
 //   A2. A small commit tells by itself (sql/finish_jobs.sql); the rest is here: one notify per server and turn of the event loop; the result comes along when it fits a payload.
 import type { Database } from '../store/db.ts'
 import { doneChannel, notify, payloadBytesMax } from '../store/jobs.ts'
-import type { Run } from './runs.ts'
+import type { Run } from './run.ts'
 
 export interface Answers {
   tell(run: Run): void

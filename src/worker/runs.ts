@@ -6,19 +6,18 @@
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
-import { advance, errorResult, fold, open, type Effect, type JobState } from '../core/flow/machine.ts'
+import { advance, errorResult, fold, open, type Effect } from '../core/flow/machine.ts'
 import { parseRecord, printRecord, type JobRecord } from '../core/flow/records.ts'
 import { JobScope } from '../core/flow/scope.ts'
-import { stepIdOf } from '../core/job/ids.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
-import type { ScopeEnvironment } from '../core/wire/messages.ts'
-import type { Call, RunnerPool } from '../runner/pool_types.ts'
+import type { RunnerPool } from '../runner/pool_types.ts'
 import type { ClaimedJob, JournalRow } from '../store/jobs.ts'
-import type { Committer, Finished, Journaled } from './committer.ts'
+import type { Committer } from './committer.ts'
 import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
 import type { WorkerCounters } from './report.ts'
+import { isScript, JournalEntry, Run, StepCall, type Driver, type RunEnd } from './run.ts'
 
 export interface RunsParts {
   limits: Limits
@@ -29,8 +28,7 @@ export interface RunsParts {
   /** A token for user code of this job (WM_TOKEN). */
   issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
   setProgress(stepJobId: string, percent: number): void
-  /** The run's end is durable. `silent`: nobody is to be told (the commit did that, or the job was not ours any more). */
-  onCommitted(run: Run, silent: boolean): void
+  onCommitted: RunEnd
   /** Gives a job back to the queue: to be claimed at `runAtMs`, or at once (null). Its records are journaled. Ends in drop(). */
   giveBack(run: Run, runAtMs: number | null): void
   onDropped(run: Run): void
@@ -57,195 +55,19 @@ export interface Runs {
   all(): Iterable<Run>
 }
 
-const none: never[] = []
-const over: JobState = { args: '', results: new Map(), cursors: [], started: 0, error: null, failing: false, finished: true }
-
-export class Run implements Finished {
-  readonly id: string
-  readonly epoch: number
-  readonly job: ClaimedJob
-  readonly loaded: LoadedPlan | null
-  readonly claimedMs: number
-  readonly #runs: RunsParts
-  readonly #forget: (run: Run) => void
-  state!: JobState
-  scope: JobScope | null = null
-  /** Records so far, as JSON. */
-  records: JsonText[] = []
-  /** How many of them are in the journal, or on their way. */
-  journaled = 0
-  /** Calls under way, by step number. Mostly one. */
-  calls: StepCall[] = []
-  timer: NodeJS.Timeout | null = null
-  /** Set when the run is over (finished, parked or dropped). */
-  over = false
-  text = ''
-  status = ''
-  result: JsonText = 'null'
-  /** Effects that wait until the record before them is durable (strict). */
-  held: Effect[] | null = null
-  /** Records on their way to the journal. The run's end waits for them. */
-  journaling = 0
-  afterJournal: ((run: Run) => void) | null = null
-  parkUntilMs: number | null = 0
-
-  constructor(job: ClaimedJob, loaded: LoadedPlan | null, runs: RunsParts, forget: (run: Run) => void, nowMs: number) {
-    this.id = job.id
-    this.epoch = job.epoch
-    this.job = job
-    this.loaded = loaded
-    this.#runs = runs
-    this.#forget = forget
-    this.claimedMs = nowMs
-  }
-
-  unstorable(reason: string): boolean {
-    if (this.records.length === 0) return false
-    this.records = []
-    this.status = 'failure'
-    this.result = errorResult({ name: 'ResultError', message: `the database cannot store what this job came to: ${reason}` })
-    this.print()
-    return true
-  }
-
-  /** What the commit takes: everything the job came to. */
-  print(): void {
-    this.text = `{"id":"${this.id}","epoch":${this.epoch},"status":"${this.status}","result":${this.result},"steps":[${this.records.join(',')}]}`
-  }
-
-  get awaited(): boolean {
-    return this.job.waiter !== null
-  }
-
-  committed(refused: boolean, told: boolean): void {
-    this.#forget(this)
-    this.#runs.onCommitted(this, refused || told)
-    this.#sever()
-  }
-
-  /**
-   * Lets go of all that is large. The backing store of a Map that has moved to the old generation keeps what was deleted
-   * from it alive until the next full collection, and with it all it refers to: without this most of a job's memory was
-   * promoted, and full collections came every 0.7 s at 13,000 jobs/s.
-   */
-  #sever(): void {
-    this.text = this.result = ''
-    this.records = none
-    this.calls = none
-    this.scope = null
-    this.state = over
-    this.job.args = ''
-  }
-}
-
-/** One call of a step's code. Its methods are what the runner pool calls. */
-export class StepCall implements Call {
-  readonly run: Run
-  readonly n: number
-  readonly stepId: string
-  readonly scope: ScopeEnvironment
-  args: JsonText
-  readonly jobId: string
-  readonly stepJobId: string
-  readonly token: string
-  readonly timeoutMs: number
-  readonly #driver: Driver
-  #pieces = 0
-
-  constructor(
-    driver: Driver,
-    run: Run,
-    n: number,
-    stepId: string,
-    scope: ScopeEnvironment,
-    args: JsonText,
-    token: string,
-    timeoutMs: number,
-  ) {
-    this.#driver = driver
-    this.run = run
-    this.n = n
-    this.stepId = stepId
-    this.scope = scope
-    this.args = args
-    // Code that cannot see its environment is not told who it is.
-    this.jobId = token === '' ? '' : run.id
-    this.stepJobId = token === '' ? '' : isScript(run.loaded!) ? run.id : this.logId
-    this.token = token
-    this.timeoutMs = timeoutMs
-  }
-
-  /** The id its output is kept under. */
-  get logId(): string {
-    return stepIdOf(this.run.id, this.n)
-  }
-
-  succeeded(value: JsonText, ms: number): void {
-    this.#driver.take(this.run, { k: 'ok', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, v: value }, this)
-    this.args = '' // see Run.#sever
-  }
-
-  failed(error: UserError, ms: number): void {
-    this.#driver.take(this.run, { k: 'err', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, e: error }, this)
-    this.args = ''
-  }
-
-  logged(text: string): void {
-    this.#driver.say(this, 0, this.#pieces++, text)
-  }
-
-  streamed(text: string): void {
-    this.#driver.say(this, 1, this.#pieces++, text)
-  }
-
-  progressed(percent: number): void {
-    this.#driver.progress(this, percent)
-  }
-}
-
-interface Driver {
-  take(run: Run, record: JobRecord, call: StepCall | null): void
-  say(call: StepCall, channel: 0 | 1, n: number, text: string): void
-  progress(call: StepCall, percent: number): void
-}
-
-/** A record on its way to the journal; the last one of a strict step lets the run go on. */
-class JournalEntry implements Journaled {
-  readonly run: Run
-  readonly id: string
-  readonly text: string
-  readonly #goOn: (run: Run) => void
-  readonly #drop: (run: Run) => void
-
-  constructor(run: Run, n: number, record: JsonText, goOn: (run: Run) => void, drop: (run: Run) => void) {
-    this.run = run
-    this.id = run.id
-    this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}}`
-    this.#goOn = goOn
-    this.#drop = drop
-  }
-
-  /** Its job's end will say it. */
-  unstorable(): boolean {
-    return false
-  }
-
-  committed(refused: boolean): void {
-    this.run.journaling -= 1
-    if (refused) this.#drop(this.run)
-    else this.#goOn(this.run)
-  }
-}
-
 export function createRuns(parts: RunsParts): Runs {
   const { limits, pool, plans, committer, counters } = parts
   const runs = new Map<string, Run>()
   const driver: Driver = { take, say, progress }
-  const forget = (run: Run) => void (runs.get(run.id) === run && runs.delete(run.id))
+  const forget = (run: Run): boolean => runs.get(run.id) === run && runs.delete(run.id)
+  const ended: RunEnd = (run, silent) => {
+    forget(run)
+    parts.onCommitted(run, silent)
+  }
   let closing = false
 
   function start(job: ClaimedJob, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
-    const run = new Run(job, loaded, parts, forget, Date.now())
+    const run = new Run(job, loaded, ended, Date.now())
     runs.set(run.id, run)
     try {
       if (journal.length > 0) resume(run, loaded, journal)
@@ -470,7 +292,7 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function refuse(job: ClaimedJob, reason: string): void {
-    const run = new Run(job, null, parts, forget, Date.now())
+    const run = new Run(job, null, ended, Date.now())
     runs.set(run.id, run)
     end(run, 'failure', errorResult({ name: 'PlanError', message: reason }))
   }
@@ -490,9 +312,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.over = true
     if (run.timer) clearTimeout(run.timer)
     for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
-    if (runs.get(run.id) !== run) return
-    forget(run)
-    parts.onDropped(run)
+    if (forget(run)) parts.onDropped(run)
   }
 
   function say(call: StepCall, channel: 0 | 1, n: number, text: string): void {
@@ -528,11 +348,6 @@ export function createRuns(parts: RunsParts): Runs {
 
 function scopeOf(run: Run): JobScope {
   return (run.scope ??= new JobScope(run.loaded!.plan, run.state))
-}
-
-/** A script's main gets the job's arguments as they came: what is left out is left to main's own defaults. */
-function isScript({ plan }: LoadedPlan): boolean {
-  return plan.kind === 'script' || plan.kind === 'preview'
 }
 
 function bind(run: Run, inputs: LoadedStep['inputs']): JsonText {

@@ -33,7 +33,8 @@ import { createCommitter } from './committer.ts'
 import { takeLease } from './lease.ts'
 import { createPlans } from './plans.ts'
 import { createCounters, type WorkerCounters, type WorkerLog } from './report.ts'
-import { createRuns, type Run, type Runs } from './runs.ts'
+import type { Run } from './run.ts'
+import { createRuns, type Runs } from './runs.ts'
 
 export interface WorkerParts {
   db: Database

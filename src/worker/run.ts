@@ -1,0 +1,200 @@
+// One job in progress, the calls it makes, and its records on their way to the journal. Plain state: runs.ts drives it.
+//   N1. HOT. These are made per job and per step: all fields are set in one place, methods are on prototypes.
+//   N2. A run that is committed lets go of its texts (see #sever).
+import type { UserError } from '../core/errors.ts'
+import { errorResult, type Effect, type JobState } from '../core/flow/machine.ts'
+import type { JobRecord } from '../core/flow/records.ts'
+import type { JobScope } from '../core/flow/scope.ts'
+import { stepIdOf } from '../core/job/ids.ts'
+import type { JsonText } from '../core/json.ts'
+import type { ScopeEnvironment } from '../core/wire/messages.ts'
+import type { Call } from '../runner/pool_types.ts'
+import type { ClaimedJob } from '../store/jobs.ts'
+import type { Finished, Journaled } from './committer.ts'
+import type { LoadedPlan } from './plans.ts'
+
+/** Its end is durable. `silent`: nobody is to be told (the commit did that, or the job was not ours any more). */
+export type RunEnd = (run: Run, silent: boolean) => void
+
+const none: never[] = []
+const over: JobState = { args: '', results: new Map(), cursors: [], started: 0, error: null, failing: false, finished: true }
+
+export class Run implements Finished {
+  readonly id: string
+  readonly epoch: number
+  readonly job: ClaimedJob
+  readonly loaded: LoadedPlan | null
+  readonly claimedMs: number
+  readonly #end: RunEnd
+  state!: JobState
+  scope: JobScope | null = null
+  /** Records so far, as JSON. */
+  records: JsonText[] = []
+  /** How many of them are in the journal, or on their way. */
+  journaled = 0
+  /** Calls under way, by step number. Mostly one. */
+  calls: StepCall[] = []
+  timer: NodeJS.Timeout | null = null
+  /** Set when the run is over (finished, parked or dropped). */
+  over = false
+  text = ''
+  status = ''
+  result: JsonText = 'null'
+  /** Effects that wait until the record before them is durable (strict). */
+  held: Effect[] | null = null
+  /** Records on their way to the journal. The run's end waits for them. */
+  journaling = 0
+  afterJournal: ((run: Run) => void) | null = null
+  parkUntilMs: number | null = 0
+
+  constructor(job: ClaimedJob, loaded: LoadedPlan | null, end: RunEnd, nowMs: number) {
+    this.id = job.id
+    this.epoch = job.epoch
+    this.job = job
+    this.loaded = loaded
+    this.#end = end
+    this.claimedMs = nowMs
+  }
+
+  unstorable(reason: string): boolean {
+    if (this.records.length === 0) return false
+    this.records = []
+    this.status = 'failure'
+    this.result = errorResult({ name: 'ResultError', message: `the database cannot store what this job came to: ${reason}` })
+    this.print()
+    return true
+  }
+
+  /** What the commit takes: everything the job came to. */
+  print(): void {
+    this.text = `{"id":"${this.id}","epoch":${this.epoch},"status":"${this.status}","result":${this.result},"steps":[${this.records.join(',')}]}`
+  }
+
+  get awaited(): boolean {
+    return this.job.waiter !== null
+  }
+
+  committed(refused: boolean, told: boolean): void {
+    this.#end(this, refused || told)
+    this.#sever()
+  }
+
+  /**
+   * Lets go of all that is large. The backing store of a Map that has moved to the old generation keeps what was deleted
+   * from it alive until the next full collection, and with it all it refers to: without this most of a job's memory was
+   * promoted, and full collections came every 0.7 s at 13,000 jobs/s.
+   */
+  #sever(): void {
+    this.text = this.result = ''
+    this.records = none
+    this.calls = none
+    this.scope = null
+    this.state = over
+    this.job.args = ''
+  }
+}
+
+/** One call of a step's code. Its methods are what the runner pool calls. */
+export class StepCall implements Call {
+  readonly run: Run
+  readonly n: number
+  readonly stepId: string
+  readonly scope: ScopeEnvironment
+  args: JsonText
+  readonly jobId: string
+  readonly stepJobId: string
+  readonly token: string
+  readonly timeoutMs: number
+  readonly #driver: Driver
+  #pieces = 0
+
+  constructor(
+    driver: Driver,
+    run: Run,
+    n: number,
+    stepId: string,
+    scope: ScopeEnvironment,
+    args: JsonText,
+    token: string,
+    timeoutMs: number,
+  ) {
+    this.#driver = driver
+    this.run = run
+    this.n = n
+    this.stepId = stepId
+    this.scope = scope
+    this.args = args
+    // Code that cannot see its environment is not told who it is.
+    this.jobId = token === '' ? '' : run.id
+    this.stepJobId = token === '' ? '' : isScript(run.loaded!) ? run.id : this.logId
+    this.token = token
+    this.timeoutMs = timeoutMs
+  }
+
+  /** The id its output is kept under. */
+  get logId(): string {
+    return stepIdOf(this.run.id, this.n)
+  }
+
+  succeeded(value: JsonText, ms: number): void {
+    this.#driver.take(this.run, { k: 'ok', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, v: value }, this)
+    this.args = '' // see Run.#sever
+  }
+
+  failed(error: UserError, ms: number): void {
+    this.#driver.take(this.run, { k: 'err', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, e: error }, this)
+    this.args = ''
+  }
+
+  logged(text: string): void {
+    this.#driver.say(this, 0, this.#pieces++, text)
+  }
+
+  streamed(text: string): void {
+    this.#driver.say(this, 1, this.#pieces++, text)
+  }
+
+  progressed(percent: number): void {
+    this.#driver.progress(this, percent)
+  }
+}
+
+/** What calls tell of themselves: runs.ts. */
+export interface Driver {
+  take(run: Run, record: JobRecord, call: StepCall | null): void
+  say(call: StepCall, channel: 0 | 1, n: number, text: string): void
+  progress(call: StepCall, percent: number): void
+}
+
+/** A record on its way to the journal; the last one of a strict step lets the run go on. */
+export class JournalEntry implements Journaled {
+  readonly run: Run
+  readonly id: string
+  readonly text: string
+  readonly #goOn: (run: Run) => void
+  readonly #drop: (run: Run) => void
+
+  constructor(run: Run, n: number, record: JsonText, goOn: (run: Run) => void, drop: (run: Run) => void) {
+    this.run = run
+    this.id = run.id
+    this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}}`
+    this.#goOn = goOn
+    this.#drop = drop
+  }
+
+  /** Its job's end will say it. */
+  unstorable(): boolean {
+    return false
+  }
+
+  committed(refused: boolean): void {
+    this.run.journaling -= 1
+    if (refused) this.#drop(this.run)
+    else this.#goOn(this.run)
+  }
+}
+
+/** A script's main gets the job's arguments as they came: what is left out is left to main's own defaults. */
+export function isScript({ plan }: LoadedPlan): boolean {
+  return plan.kind === 'script' || plan.kind === 'preview'
+}
