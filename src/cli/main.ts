@@ -99,5 +99,6 @@ try {
   } else {
     printError(error, { json: process.argv.includes('--json') })
     process.exitCode = 1
+    setTimeout(() => process.exit(), 2_000).unref() // whatever the part that failed has left open
   }
 }

@@ -3,6 +3,7 @@ import { createServer as createSocket } from 'node:net'
 import type { Logger } from 'pino'
 import { EngineError } from '../core/errors.ts'
 import { createServer } from '../server/app.ts'
+import type { App } from '../server/parts.ts'
 import { ensureAdmin } from '../store/accounts.ts'
 import { keepPartitions } from '../store/partitions.ts'
 import { announceServer, forgetServer } from './connect.ts'
@@ -29,15 +30,18 @@ export interface RunningServer {
 export async function startServer(store: Store, options: GivenSettings, log: Logger): Promise<RunningServer> {
   const limits = readLimits()
   const host = settingOf(options, 'host', '127.0.0.1')
-  const port = await choosePort(settingOf(options, 'port', undefined), host)
   const upkeep = new AbortController()
   const keep = () => keepPartitions(store.db, { retentionDays: limits.retentionDays })
   await keep()
   const token = process.env['MILLRACE_ADMIN_TOKEN'] || undefined
   const admin = await ensureAdmin(store.db, token === undefined ? { home: store.home } : { home: store.home, token })
-  const url = `http://${host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host}:${port.number}`
-  const app = await createServer({ db: store.db, limits, log, home: store.home, baseUrl: url })
-  await app.listen({ host, port: port.number })
+  const { app, url, port } = await listenSomewhere(async () => {
+    const chosen = await choosePort(settingOf(options, 'port', undefined), host)
+    const named = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host
+    const at = `http://${named}:${chosen.number}`
+    const made = await createServer({ db: store.db, limits, log, home: store.home, baseUrl: at })
+    return { app: made, url: at, port: chosen, host }
+  })
   announceServer(store.home, url)
   const tasks = [
     regularly({ name: 'upkeep of partitions', everyMs: partitionsMs, log, run: keep }, upkeep.signal),
@@ -56,6 +60,27 @@ export async function startServer(store: Store, options: GivenSettings, log: Log
       await Promise.all(tasks)
       await app.close()
     },
+  }
+}
+
+interface Place {
+  app: App
+  url: string
+  port: { number: number; note?: string }
+  host: string
+}
+
+/** Listens. A port that another program took since it was found free is chosen anew. */
+async function listenSomewhere(choose: () => Promise<Place>): Promise<Place> {
+  for (;;) {
+    const place = await choose()
+    try {
+      await place.app.listen({ host: place.host, port: place.port.number })
+      return place
+    } catch (error) {
+      await place.app.close()
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
+    }
   }
 }
 

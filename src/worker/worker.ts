@@ -196,7 +196,10 @@ export function createWorker(parts: WorkerParts): Worker {
       return
     }
     const clean = await drain(held, starting)
-    await Promise.race([Promise.all([committer.drained(), releases.flushed()]), pause(clean ? limits.drainMs : 0)])
+    const waited = new AbortController()
+    const tooLong = pause(clean ? limits.drainMs : 0, undefined, { signal: waited.signal }).catch(() => {}) // no longer waited for
+    await Promise.race([Promise.all([committer.drained(), releases.flushed()]), tooLong])
+    waited.abort()
     living = null
     // What could not be given back (the database is away) is taken over once the lease is found abandoned.
     await (clean ? lease.stop() : lease.abandon())
