@@ -39,7 +39,6 @@ export interface Committer {
   journal(record: Journaled): void
   log(piece: LogPiece): void
   backlogBytes(): number
-  backlogRows(): number
   /** Resolves once everything handed in so far is durable. */
   drained(): Promise<void>
   close(): Promise<void>
@@ -188,7 +187,6 @@ export function createCommitter(parts: {
           process.nextTick(pump) // what the same read brought in comes along
         }
       },
-      rows: () => waiting.length - head,
       bytes: () => bytes,
       async drained(): Promise<void> {
         if (busy > 0 || head < waiting.length) await new Promise<void>((resolve) => idle.push(resolve))
@@ -219,7 +217,6 @@ export function createCommitter(parts: {
       logging ??= Promise.resolve().then(sendLogs)
     },
     backlogBytes: () => finishes.bytes() + journals.bytes(),
-    backlogRows: () => finishes.rows() + journals.rows(),
     async drained() {
       await Promise.all([finishes.drained(), journals.drained(), logging])
     },

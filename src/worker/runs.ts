@@ -93,8 +93,8 @@ export function createRuns(parts: RunsParts): Runs {
     const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits)
     run.state = state
     // A wait that was under way goes on from when its attempt failed.
-    const last = records.at(-1)
-    for (const effect of outstanding) if (effect.e === 'sleep') effect.ms -= Date.now() - sinceOf(last)
+    const failed = records.findLast((record) => record.k === 'err')
+    for (const effect of outstanding) if (effect.e === 'sleep' && failed) effect.ms -= Date.now() - (failed.at + failed.ms)
     act(run, outstanding)
   }
 
@@ -368,8 +368,4 @@ function timeoutOf(seconds: Json, limits: Limits): number {
 
 function expressionError(error: unknown): UserError {
   return { name: 'ExpressionError', message: messageOf(error) }
-}
-
-function sinceOf(record: JobRecord | undefined): number {
-  return record && (record.k === 'err' || record.k === 'ok') ? record.at + record.ms : Date.now()
 }

@@ -261,3 +261,21 @@ test('a result that the database will not take fails its job and holds up no oth
   expect(ends.map((done) => done.status)).toEqual(['success', 'failure', 'success'])
   expect(ends[1]!.result).toMatchObject({ error: { name: 'ResultError', message: expect.stringContaining('small') as string } })
 })
+
+test.each([
+  ['decided by retry_if', { constant: { attempts: 1, seconds: 1 }, retry_if: { expr: 'error.message' } }],
+  ['of random length', { exponential: { attempts: 1, multiplier: 1, seconds: 1, random_factor: 1 } }],
+])('a long wait %s is waited once', async (name, retry) => {
+  const flow = await engine.deploy(`life/${name.replaceAll(' ', '_')}`, [
+    ts(
+      'a',
+      'let calls = 0\nexport const main = () => { if (++calls < 2) throw new Error("not yet"); return calls }',
+      {},
+      { retry },
+    ),
+  ])
+  await work([flow])
+  const id = await engine.start(flow)
+  await until("select from job where id = $1 and state = 'parked'", [id])
+  expect(await engine.done(id)).toMatchObject({ status: 'success', result: 2 })
+})
