@@ -4,6 +4,7 @@
 import { EngineError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import { isUuid } from '../core/job/ids.ts'
+import { systemClock, type Clock } from '../store/clock.ts'
 import type { Database } from '../store/db.ts'
 import { readOutcomes, type Finished, type JobStatus } from '../store/job_reads.ts'
 
@@ -26,12 +27,13 @@ interface Waiter {
   reject(error: unknown): void
 }
 
-export function createWaiters({ db, limits }: { db: Database; limits: Limits }): Waiters {
+export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clock }): Waiters {
+  const { db, limits, clock = systemClock } = parts
   const waiting = new Map<string, Set<Waiter>>()
   let count = 0
   let closed = false
   let polling: Promise<void> | null = null
-  const timer = setInterval(() => void poll(), limits.pollMs)
+  const timer = clock.every(limits.pollMs, () => void poll())
   timer.unref()
 
   function settle(finished: Finished): void {
@@ -104,7 +106,7 @@ export function createWaiters({ db, limits }: { db: Database; limits: Limits }):
     count: () => count,
     close() {
       closed = true
-      clearInterval(timer)
+      timer.cancel()
       const error = new EngineError('E_BUSY', 'the server is stopping; the job goes on', { retryAfterS: 1 })
       for (const waiters of waiting.values()) for (const waiter of waiters) waiter.reject(error)
     },

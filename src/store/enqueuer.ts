@@ -8,6 +8,7 @@
 import { EngineError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { JsonText } from '../core/json.ts'
+import { systemClock, type Clock, type Timer } from './clock.ts'
 import { asEngineError, run, type Database } from './db.ts'
 import { insertJobs, insertKeyedJobs, notify, printNewJob, workChannel, type NewJob } from './jobs.ts'
 
@@ -38,7 +39,8 @@ interface Waiting {
   reject(error: unknown): void
 }
 
-export function createEnqueuer({ db, limits }: { db: Database; limits: Limits }): Enqueuer {
+export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Clock }): Enqueuer {
+  const { db, limits, clock = systemClock } = parts
   let gathered: Waiting[] = []
   let pendingBytes = 0
   let pendingJobs = 0
@@ -46,8 +48,8 @@ export function createEnqueuer({ db, limits }: { db: Database; limits: Limits })
   let scheduled = false
   let closed = false
   const idle: (() => void)[] = []
-  const wakes = createWakes(db)
-  const depths = createDepths(db)
+  const wakes = createWakes(db, clock)
+  const depths = createDepths(db, clock)
 
   function pump(): void {
     scheduled = false
@@ -149,7 +151,7 @@ export function createEnqueuer({ db, limits }: { db: Database; limits: Limits })
         pendingJobs += jobs.length
         if (!scheduled) {
           scheduled = true
-          setImmediate(pump) // whatever else arrived in this turn of the event loop comes along
+          clock.nextTurn(pump) // whatever else arrived in this turn of the event loop comes along
         }
       })
     },
@@ -174,7 +176,7 @@ function nameOf(job: NewJob): string {
 }
 
 /** Wake-ups: each tag at most once every wakeGapMs, the last one never left out. */
-function createWakes(db: Database) {
+function createWakes(db: Database, clock: Clock) {
   const dirty = new Set<string>()
   const toldAtMs = new Map<string, number>()
   let running: Promise<void> | null = null
@@ -182,10 +184,10 @@ function createWakes(db: Database) {
 
   async function send(): Promise<void> {
     while (dirty.size > 0) {
-      if (!closed) await new Promise((resolve) => setTimeout(resolve, wakeGapMs))
+      if (!closed) await clock.pause(wakeGapMs)
       const tags = [...dirty]
       dirty.clear()
-      for (const tag of tags) toldAtMs.set(tag, performance.now())
+      for (const tag of tags) toldAtMs.set(tag, clock.monotonicMs())
       // Lost with the connection: workers poll.
       await Promise.all(tags.map((tag) => notify(db.pool, workChannel, tag))).catch(() => {})
     }
@@ -195,7 +197,7 @@ function createWakes(db: Database) {
   return {
     /** May this tag's workers be woken by the statement about to be sent? */
     claim(tag: string): boolean {
-      const nowMs = performance.now()
+      const nowMs = clock.monotonicMs()
       if (nowMs - (toldAtMs.get(tag) ?? -Infinity) < wakeGapMs) return false
       toldAtMs.set(tag, nowMs)
       return true
@@ -216,15 +218,15 @@ function createWakes(db: Database) {
  * How many active jobs a tag has, roughly: counted now and then, plus what was stored since that count began, plus what is
  * on its way. Never too few of our own; what workers finished meanwhile is seen by the next count.
  */
-function createDepths(db: Database) {
+function createDepths(db: Database, clock: Clock) {
   let counted = new Map<string, number>()
   let since = new Map<string, number>()
   const pending = new Map<string, number>()
-  let timer: NodeJS.Timeout | undefined
+  let timer: Timer | undefined
   let closed = false
 
   async function recount(): Promise<void> {
-    const began = Date.now()
+    const began = clock.monotonicMs()
     const before = since
     since = new Map()
     try {
@@ -233,12 +235,12 @@ function createDepths(db: Database) {
     } catch {
       for (const [tag, jobs] of before) add(since, tag, jobs)
     }
-    schedule(Math.max(2_000, (Date.now() - began) * 50))
+    schedule(Math.max(2_000, (clock.monotonicMs() - began) * 50))
   }
 
   function schedule(inMs: number): void {
     if (closed) return
-    timer = setTimeout(() => void recount(), inMs)
+    timer = clock.after(inMs, () => void recount())
     timer.unref()
   }
 
@@ -255,7 +257,7 @@ function createDepths(db: Database) {
     },
     close(): void {
       closed = true
-      clearTimeout(timer)
+      timer?.cancel()
     },
   }
 }

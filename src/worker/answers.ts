@@ -1,6 +1,7 @@
 // Answers: tells the server processes whose callers wait that their jobs are done. After the commit, never inside it.
 //   A1. A hint: a server polls for what it waits for, so one that is lost only delays.
 //   A2. A small commit tells by itself (sql/finish_jobs.sql); the rest is here: one notify per server and turn of the event loop; the result comes along when it fits a payload.
+import type { Clock } from '../store/clock.ts'
 import type { Database } from '../store/db.ts'
 import { doneChannel, notify, payloadBytesMax } from '../store/jobs.ts'
 import type { Run } from './run.ts'
@@ -10,7 +11,7 @@ export interface Answers {
   close(): Promise<void>
 }
 
-export function createAnswers({ db }: { db: Database }): Answers {
+export function createAnswers({ db, clock }: { db: Database; clock: Clock }): Answers {
   let lines = new Map<number, string[]>()
   const sending = new Set<Promise<void>>()
 
@@ -31,7 +32,7 @@ export function createAnswers({ db }: { db: Database }): Answers {
     tell(run) {
       const server = run.job.waiter
       if (server === null) return
-      if (lines.size === 0) process.nextTick(flush)
+      if (lines.size === 0) clock.soon(flush)
       const head = `${run.id} ${run.status}`
       const whole = `${head} ${run.result}`
       // A character is at most 3 bytes of UTF-8 per UTF-16 unit.

@@ -7,6 +7,7 @@
 // HOT. Per batch: one statement.
 import type pg from 'pg'
 import type { Limits } from '../core/limits.ts'
+import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { claimJobs, type ClaimedJob } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
@@ -15,6 +16,7 @@ const windowMs = 120
 const windowMin = 200
 // Below this share of the window a claim is not worth its round trip while jobs are held.
 const roomShareMin = 0.25
+const retryMs = 200
 
 export interface Claims {
   /** This tag may have ready jobs. */
@@ -28,6 +30,7 @@ export interface Claims {
 
 export function createClaims(parts: {
   db: Database
+  clock: Clock
   limits: Limits
   workerId: number
   tags: () => readonly string[]
@@ -40,7 +43,7 @@ export function createClaims(parts: {
   log: WorkerLog
   concurrency?: number
 }): Claims {
-  const { db, limits, workerId, counters, log } = parts
+  const { db, clock, limits, workerId, counters, log } = parts
   const heldMax = parts.concurrency ?? limits.workerJobsMax
   const wanted = new Set<string>()
   let client: pg.Client | null = null
@@ -50,11 +53,11 @@ export function createClaims(parts: {
 
   // The window and what it is made from.
   let window = Math.min(heldMax, 500)
-  let measuredAtMs = performance.now()
+  let measuredAtMs = clock.monotonicMs()
   let measuredJobs = counters.jobsFinished
 
   function measure(): void {
-    const nowMs = performance.now()
+    const nowMs = clock.monotonicMs()
     const spanMs = nowMs - measuredAtMs
     if (spanMs < 50) return
     const rate = (counters.jobsFinished - measuredJobs) / spanMs
@@ -106,7 +109,7 @@ export function createClaims(parts: {
         client?.end().catch(() => {})
         client = null
         log[isOutage(error) ? 'warn' : 'error']({ err: error }, 'claim failed; trying again')
-        await new Promise((resolve) => setTimeout(resolve, 200))
+        await clock.pause(retryMs)
       }
     }
   }

@@ -8,6 +8,7 @@
 import type pg from 'pg'
 import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
+import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { appendJournal, appendLogs, finishJobs, type LogPiece } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
@@ -54,6 +55,7 @@ const retryAfterMs = [50, 100, 200, 400, 800, 1_000] as const
 
 export function createCommitter(parts: {
   db: Database
+  clock: Clock
   limits: Limits
   workerId: number
   counters: WorkerCounters
@@ -61,7 +63,7 @@ export function createCommitter(parts: {
   /** Called after each commit, when there is room again. */
   onRoom: () => void
 }): Committer {
-  const { db, limits, workerId, counters, log } = parts
+  const { db, clock, limits, workerId, counters, log } = parts
   const finishes = createLane<Finished>(
     (client, text, told) => finishJobs(client, workerId, text, told),
     limits.commitsInFlightMax,
@@ -158,12 +160,12 @@ export function createCommitter(parts: {
     }
 
     async function connect(attempt: number): Promise<pg.Client | null> {
-      if (attempt > 0) await delay(retryAfterMs[Math.min(attempt, retryAfterMs.length) - 1]!)
+      if (attempt > 0) await clock.pause(retryAfterMs[Math.min(attempt, retryAfterMs.length) - 1]!)
       try {
         return await db.connect({ name: 'millrace commit' })
       } catch (error) {
         log.warn({ err: error }, 'no connection to commit on')
-        await delay(retryAfterMs[Math.min(attempt, retryAfterMs.length - 1)]!)
+        await clock.pause(retryAfterMs[Math.min(attempt, retryAfterMs.length - 1)]!)
         return null
       }
     }
@@ -184,7 +186,7 @@ export function createCommitter(parts: {
         bytes += item.text.length
         if (!scheduled) {
           scheduled = true
-          process.nextTick(pump) // what the same read brought in comes along
+          clock.soon(pump) // what the same read brought in comes along
         }
       },
       bytes: () => bytes,
@@ -231,8 +233,4 @@ function printBatch(batch: readonly { text: string }[]): string {
   let text = '['
   for (let i = 0; i < batch.length; i++) text += i === 0 ? batch[i]!.text : ',' + batch[i]!.text
   return text + ']'
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

@@ -5,6 +5,7 @@
 //   E3. The database's clock decides; a database that is away proves nothing, so an outage is no loss.
 import type pg from 'pg'
 import type { Limits } from '../core/limits.ts'
+import type { Clock } from '../store/clock.ts'
 import { run, type Database } from '../store/db.ts'
 import { workerLockClass } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
@@ -19,6 +20,7 @@ export interface Lease {
 
 export async function takeLease(parts: {
   db: Database
+  clock: Clock
   limits: Limits
   name: string
   host: string
@@ -29,7 +31,7 @@ export async function takeLease(parts: {
   lost: () => void
   log: WorkerLog
 }): Promise<Lease> {
-  const { db, limits, counters, log } = parts
+  const { db, clock, limits, counters, log } = parts
   const [row] = await run<{ id: number }>(db.pool, 'register_worker', [
     parts.name,
     parts.tags,
@@ -62,7 +64,7 @@ export async function takeLease(parts: {
       const rows = await run(db.pool, 'heartbeat', [workerId, parts.held(), counters.jobsFinished])
       if (rows.length === 0 && !over) {
         over = true
-        clearInterval(timer)
+        timer.cancel()
         parts.lost()
       }
     } catch (error) {
@@ -70,16 +72,16 @@ export async function takeLease(parts: {
     }
   }
 
-  const timer = setInterval(() => {
+  const timer = clock.every(limits.heartbeatMs, () => {
     beating ??= beat().finally(() => {
       beating = null
     })
-  }, limits.heartbeatMs)
+  })
   await beat()
 
   async function end(): Promise<void> {
     over = true
-    clearInterval(timer)
+    timer.cancel()
     await beating
     await lockClient?.end().catch(() => {})
   }

@@ -9,6 +9,7 @@ import { stepIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
 import type { Call } from '../runner/pool_types.ts'
+import type { Timer } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import type { Finished, Journaled } from './committer.ts'
 import type { LoadedPlan } from './plans.ts'
@@ -34,7 +35,7 @@ export class Run implements Finished {
   journaled = 0
   /** Calls under way, by step number. Mostly one. */
   calls: StepCall[] = []
-  timer: NodeJS.Timeout | null = null
+  timer: Timer | null = null
   /** Set when the run is over (finished, parked or dropped). */
   over = false
   text = ''
@@ -137,12 +138,20 @@ export class StepCall implements Call {
   }
 
   succeeded(value: JsonText, ms: number): void {
-    this.#driver.take(this.run, { k: 'ok', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, v: value }, this)
+    this.#driver.take(
+      this.run,
+      { k: 'ok', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, v: value },
+      this,
+    )
     this.args = '' // see Run.#sever
   }
 
   failed(error: UserError, ms: number): void {
-    this.#driver.take(this.run, { k: 'err', n: this.n, s: this.stepId, at: Math.round(Date.now() - ms), ms, e: error }, this)
+    this.#driver.take(
+      this.run,
+      { k: 'err', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, e: error },
+      this,
+    )
     this.args = ''
   }
 
@@ -161,6 +170,7 @@ export class StepCall implements Call {
 
 /** What calls tell of themselves: runs.ts. */
 export interface Driver {
+  nowMs(): number
   take(run: Run, record: JobRecord, call: StepCall | null): void
   say(call: StepCall, channel: 0 | 1, n: number, text: string): void
   progress(call: StepCall, percent: number): void

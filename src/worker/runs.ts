@@ -13,6 +13,7 @@ import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
+import type { Clock } from '../store/clock.ts'
 import type { ClaimedJob, JournalRow } from '../store/jobs.ts'
 import type { Committer } from './committer.ts'
 import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
@@ -20,6 +21,7 @@ import type { WorkerCounters } from './report.ts'
 import { isScript, JournalEntry, Run, StepCall, type Driver, type RunEnd } from './run.ts'
 
 export interface RunsParts {
+  clock: Clock
   limits: Limits
   pool: RunnerPool
   plans: Plans
@@ -56,9 +58,9 @@ export interface Runs {
 }
 
 export function createRuns(parts: RunsParts): Runs {
-  const { limits, pool, plans, committer, counters } = parts
+  const { clock, limits, pool, plans, committer, counters } = parts
   const runs = new Map<string, Run>()
-  const driver: Driver = { take, say, progress }
+  const driver: Driver = { nowMs: clock.nowMs, take, say, progress }
   const forget = (run: Run): boolean => runs.get(run.id) === run && runs.delete(run.id)
   const ended: RunEnd = (run, silent) => {
     forget(run)
@@ -67,7 +69,7 @@ export function createRuns(parts: RunsParts): Runs {
   let closing = false
 
   function start(job: ClaimedJob, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
-    const run = new Run(job, loaded, ended, Date.now())
+    const run = new Run(job, loaded, ended, clock.nowMs())
     runs.set(run.id, run)
     try {
       if (journal.length > 0) resume(run, loaded, journal)
@@ -94,7 +96,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.state = state
     // A wait that was under way goes on from when its attempt failed.
     const failed = records.findLast((record) => record.k === 'err')
-    for (const effect of outstanding) if (effect.e === 'sleep' && failed) effect.ms -= Date.now() - (failed.at + failed.ms)
+    for (const effect of outstanding) if (effect.e === 'sleep' && failed) effect.ms -= clock.nowMs() - (failed.at + failed.ms)
     act(run, outstanding)
   }
 
@@ -195,7 +197,7 @@ export function createRuns(parts: RunsParts): Runs {
           args = isScript(loaded) ? scopeOf(run).flowInputText() : bind(run, loaded.steps[step.index]!.inputs)
           if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(scopeOf(run)), limits)
         } catch (error) {
-          take(run, { k: 'err', n, s: step.id, at: Date.now(), ms: 0, e: expressionError(error) }, null)
+          take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
           return
         }
         const token = step.run.built.wantsToken
@@ -208,10 +210,10 @@ export function createRuns(parts: RunsParts): Runs {
         return
       }
       case 'identity':
-        take(run, { k: 'ok', n, s: step.id, at: Date.now(), ms: 0, v: scopeOf(run).previousText() }, null)
+        take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: scopeOf(run).previousText() }, null)
         return
       case 'mock':
-        take(run, { k: 'ok', n, s: step.id, at: Date.now(), ms: 0, v: step.run.value }, null)
+        take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: step.run.value }, null)
         return
     }
   }
@@ -231,7 +233,7 @@ export function createRuns(parts: RunsParts): Runs {
           record.v = truthy(step.retryIf!, run)
           break
         case 'delay':
-          record.v = retryDelayMs(step.retry!, effect.failures, Math.random())
+          record.v = retryDelayMs(step.retry!, effect.failures, clock.random())
           break
       }
     } catch (error) {
@@ -248,16 +250,13 @@ export function createRuns(parts: RunsParts): Runs {
   function sleep(run: Run, effect: Effect & { e: 'sleep' }): void {
     const record: JobRecord = { k: 'wake', s: effect.step.id }
     if (effect.ms <= limits.parkAfterMs) {
-      run.timer = setTimeout(
-        () => {
-          run.timer = null
-          take(run, record, null)
-        },
-        Math.max(0, effect.ms),
-      )
+      run.timer = clock.after(Math.max(0, effect.ms), () => {
+        run.timer = null
+        take(run, record, null)
+      })
       return
     }
-    run.parkUntilMs = Date.now() + effect.ms
+    run.parkUntilMs = clock.nowMs() + effect.ms
     journal(run, park)
   }
 
@@ -280,7 +279,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (status !== 'success') counters.jobsFailed += 1
     counters.jobsFinished += 1
     for (const call of run.calls) pool.cancel(call, 'the job is over')
-    if (run.timer) clearTimeout(run.timer)
+    run.timer?.cancel()
     run.print()
     // Not through journal(): records that are not on their way need not go there any more.
     if (run.journaling > 0) run.afterJournal = finish
@@ -292,7 +291,7 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function refuse(job: ClaimedJob, reason: string): void {
-    const run = new Run(job, null, ended, Date.now())
+    const run = new Run(job, null, ended, clock.nowMs())
     runs.set(run.id, run)
     end(run, 'failure', errorResult({ name: 'PlanError', message: reason }))
   }
@@ -303,14 +302,14 @@ export function createRuns(parts: RunsParts): Runs {
     // What was running has its record, so that it can be found by its id; the cancel then overrides what would follow.
     const e: UserError = { name: 'Canceled', message: reason }
     for (const call of run.calls) {
-      run.records.push(printRecord({ k: 'err', n: call.n, s: call.stepId, at: Date.now(), ms: 0, e }))
+      run.records.push(printRecord({ k: 'err', n: call.n, s: call.stepId, at: clock.nowMs(), ms: 0, e }))
     }
     take(run, { k: 'cancel', by, reason }, null)
   }
 
   function drop(run: Run): void {
     run.over = true
-    if (run.timer) clearTimeout(run.timer)
+    run.timer?.cancel()
     for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
     if (forget(run)) parts.onDropped(run)
   }

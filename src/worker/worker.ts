@@ -6,10 +6,10 @@
 //   K3. A deploy is no restart: new jobs get the new plan and runners, running ones finish on theirs, then those stop.
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { setTimeout as pause } from 'node:timers/promises'
 import type { Sandbox } from '../core/expr/expression.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
+import { systemClock, type Clock, type Timer } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { createListener } from '../store/listen.ts'
 import {
@@ -55,6 +55,9 @@ export interface WorkerParts {
   name: string
   version: string
   log: WorkerLog
+  /** Other time and other notifications than this machine's and Postgres' own: a simulation's. */
+  clock?: Clock
+  listen?: typeof createListener
 }
 
 export interface Worker {
@@ -72,7 +75,7 @@ const giveBackMs = 5_000
 const tokenExtraMs = 60_000
 
 export function createWorker(parts: WorkerParts): Worker {
-  const { db, limits, pool, log } = parts
+  const { db, limits, pool, log, clock = systemClock, listen = createListener } = parts
   const counters = createCounters()
   const tags = [...parts.bindings, ...parts.tags]
   const plans = createPlans({
@@ -83,13 +86,13 @@ export function createWorker(parts: WorkerParts): Worker {
     name: parts.name,
   })
   const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
-  const answers = createAnswers({ db })
+  const answers = createAnswers({ db, clock })
   /** What the listener and the timers talk to: the incarnation that lives now. */
   let living: { claims: Claims; runs: Runs; workerId: number } | null = null
 
   async function run(stop: AbortSignal): Promise<void> {
     await bindings.refresh()
-    const listener = await createListener({
+    const listener = await listen({
       url: db.url,
       channels: {
         [workChannel]: (tag) => living?.claims.wake(tag),
@@ -99,15 +102,15 @@ export function createWorker(parts: WorkerParts): Worker {
       report: (event) => log.warn(event, 'listener'),
     })
     const timers = [
-      setInterval(() => living?.claims.wakeAll(), limits.pollMs),
-      setInterval(() => living?.runs.journalOld(Date.now()), journalTickMs),
-      every(limits.reapMs, upkeep),
-      every(limits.pollMs, pollControl),
+      clock.every(limits.pollMs, () => living?.claims.wakeAll()),
+      clock.every(journalTickMs, () => living?.runs.journalOld(clock.nowMs())),
+      everyAlone(clock, limits.reapMs, upkeep),
+      everyAlone(clock, limits.pollMs, pollControl),
     ]
     try {
       while (!stop.aborted) await incarnation(stop)
     } finally {
-      for (const timer of timers) clearInterval(timer)
+      for (const timer of timers) timer.cancel()
       await listener.close()
       await answers.close()
     }
@@ -125,6 +128,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const lease = await retrying(() =>
       takeLease({
         db,
+        clock,
         limits,
         name: parts.name,
         host: hostname(),
@@ -137,8 +141,9 @@ export function createWorker(parts: WorkerParts): Worker {
       }),
     )
     const { workerId } = lease
-    const committer = createCommitter({ db, limits, workerId, counters, log, onRoom: () => claims.pump() })
+    const committer = createCommitter({ db, clock, limits, workerId, counters, log, onRoom: () => claims.pump() })
     runs = createRuns({
+      clock,
       limits,
       pool,
       plans,
@@ -167,6 +172,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const releases = createReleases(workerId, held)
     const claims = createClaims({
       db,
+      clock,
       limits,
       workerId,
       tags: () => tags,
@@ -197,7 +203,7 @@ export function createWorker(parts: WorkerParts): Worker {
     }
     const clean = await drain(held, starting)
     const waited = new AbortController()
-    const tooLong = pause(clean ? limits.drainMs : 0, undefined, { signal: waited.signal }).catch(() => {}) // no longer waited for
+    const tooLong = clock.pause(clean ? limits.drainMs : 0, waited.signal).catch(() => {}) // no longer waited for
     await Promise.race([Promise.all([committer.drained(), releases.flushed()]), tooLong])
     waited.abort()
     living = null
@@ -279,17 +285,17 @@ export function createWorker(parts: WorkerParts): Worker {
 
   /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
   async function drain(runs: Runs, starting: Set<string>): Promise<boolean> {
-    const began = Date.now()
+    const began = clock.monotonicMs()
     if (runs.held() > 0) log.info({ jobs: runs.held() }, 'stopping: finishing what runs')
     while (runs.held() + starting.size > 0) {
-      const spentMs = Date.now() - began
+      const spentMs = clock.monotonicMs() - began
       if (spentMs > limits.drainStepsMs) runs.closing()
       if (spentMs > limits.drainMs) for (const run of runs.all()) runs.giveBackNow(run)
       if (spentMs > 2 * limits.drainMs + giveBackMs) {
         log.error({ jobs: runs.held() + starting.size }, 'stopping without having given back these jobs')
         return false
       }
-      await pause(drainTickMs)
+      await clock.pause(drainTickMs)
     }
     return true
   }
@@ -342,7 +348,7 @@ export function createWorker(parts: WorkerParts): Worker {
       } catch (error) {
         if (!isOutage(error)) throw error
         log.warn({ err: error }, 'the database is away; trying again')
-        await pause(Math.min(1_000, 50 * 2 ** attempt))
+        await clock.pause(Math.min(1_000, 50 * 2 ** attempt))
       }
     }
   }
@@ -351,13 +357,13 @@ export function createWorker(parts: WorkerParts): Worker {
 }
 
 /** Calls `work` every `ms`, never twice at a time. */
-function every(ms: number, work: () => Promise<void>): NodeJS.Timeout {
+function everyAlone(clock: Clock, ms: number, work: () => Promise<void>): Timer {
   let busy = false
-  return setInterval(() => {
+  return clock.every(ms, () => {
     if (busy) return
     busy = true
     void work().finally(() => {
       busy = false
     })
-  }, ms)
+  })
 }
