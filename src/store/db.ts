@@ -53,6 +53,7 @@ export function openDatabase(options: { url: string; name: string; poolMax?: num
   const base = { connectionString: options.url, types, keepAlive: true, connectionTimeoutMillis: 10_000 }
   const pool = new Pool({ ...base, application_name: options.name, max: options.poolMax ?? 8, idleTimeoutMillis: 60_000 })
   pool.on('error', () => {}) // an idle connection that was cut: the pool drops it, the next query connects again
+  pool.on('connect', (client) => client.on('error', () => {})) // cut in a transaction: whoever awaits its query sees it
   return {
     url: options.url,
     pool,
