@@ -39,7 +39,14 @@ export async function startServer(store: Store, options: GivenSettings, log: Log
     const chosen = await choosePort(settingOf(options, 'port', undefined), host)
     const named = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host
     const at = `http://${named}:${chosen.number}`
-    const made = await createServer({ db: store.db, limits, log, home: store.home, baseUrl: at })
+    const made = await createServer({
+      db: store.db,
+      limits,
+      log,
+      home: store.home,
+      baseUrl: at,
+      failpoints: store.failpoints,
+    })
     return { app: made, url: at, port: chosen, host }
   })
   announceServer(store.home, url)

@@ -71,6 +71,16 @@ export const settings = {
     preset: '',
     text: 'Set to 1, errors of the command line come with their stack.',
   },
+  failpoints: {
+    env: 'MILLRACE_FAILPOINTS',
+    preset: '',
+    text: 'For tests only: where this process is killed, stands still or loses a reply (failpoints.md).',
+  },
+  failpointsRecord: {
+    env: 'MILLRACE_FAILPOINTS_RECORD',
+    preset: '',
+    text: 'For tests only: a file that gets a line for every failpoint reached.',
+  },
 } as const satisfies Record<string, Setting>
 
 export type SettingName = keyof typeof settings

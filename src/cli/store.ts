@@ -4,6 +4,8 @@ import type { Logger } from 'pino'
 import { asEngineError, openDatabase, type Database } from '../store/db.ts'
 import { checkDatabase } from '../store/checks.ts'
 import { openPostgres } from '../store/embedded/postgres.ts'
+import { databaseWithFailpoints } from '../store/failpoint_database.ts'
+import { createFailpoints, type Failpoints } from '../store/failpoints.ts'
 import { migrate } from '../store/migrate.ts'
 import { EngineError, messageOf } from '../core/errors.ts'
 import { homeOf } from './connect.ts'
@@ -16,6 +18,8 @@ export interface Store {
   /** For people: `embedded, in .millrace` or where it is, without its password. */
   place: string
   applied: string[]
+  /** Only for tests. */
+  failpoints: Failpoints | undefined
   close(): Promise<void>
 }
 
@@ -28,8 +32,10 @@ export async function openStore(options: GivenSettings, context: { name: string;
       at: 'DATABASE_URL',
     })
   }
+  const failpoints = readFailpoints(context.log)
   const postgres = await openPostgres({ home, databaseUrl, report: (message) => context.log.info(message) })
-  const db = openDatabase({ url: postgres.url, name: context.name })
+  const opened = openDatabase({ url: postgres.url, name: context.name })
+  const db = failpoints ? databaseWithFailpoints(opened, failpoints) : opened
   const close = async () => {
     await db.close()
     await postgres.stop()
@@ -39,11 +45,19 @@ export async function openStore(options: GivenSettings, context: { name: string;
     for (const warning of warnings) context.log.warn(`the database: ${warning}`)
     const { applied } = await migrate(db)
     if (applied.length > 0) context.log.info({ applied }, 'database brought to this version')
-    return { home, db, place: placeOf(postgres.url, { embedded: postgres.embedded, home }), applied, close }
+    return { home, db, place: placeOf(postgres.url, { embedded: postgres.embedded, home }), applied, failpoints, close }
   } catch (error) {
     await close()
     throw explained(error)
   }
+}
+
+function readFailpoints(log: Logger): Failpoints | undefined {
+  const plan = settingOf({}, 'failpoints', undefined)
+  const recordFile = settingOf({}, 'failpointsRecord', undefined)
+  if (plan === undefined && recordFile === undefined) return undefined
+  log.warn({ plan, recordFile }, 'failpoints are on: this process is made to fail, for a test')
+  return createFailpoints({ plan: plan ?? '', recordFile })
 }
 
 function placeOf(url: string, { embedded, home }: { embedded: boolean; home: string }): string {

@@ -5,8 +5,10 @@ import { createSandbox } from '../core/expr/sandbox.ts'
 import { EngineError } from '../core/errors.ts'
 import { defaultTags } from '../deploy/paths.ts'
 import type { RunnerEvent } from '../runner/group.ts'
+import { poolWithFailpoints } from '../runner/failpoint_pool.ts'
 import { createRunnerPool } from '../runner/pool.ts'
 import { loadArtifact } from '../store/artifacts.ts'
+import { listenerWithFailpoints } from '../store/failpoint_database.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
 import { createWorker } from '../worker/worker.ts'
 import { followParent } from './children.ts'
@@ -59,7 +61,8 @@ export async function worker(options: WorkerOptions): Promise<void> {
     const parts = {
       db: store.db,
       limits,
-      pool,
+      pool: store.failpoints ? poolWithFailpoints(pool, store.failpoints) : pool,
+      ...(store.failpoints ? { listen: listenerWithFailpoints(store.failpoints) } : {}),
       sandbox,
       tokens,
       bindings,

@@ -8,6 +8,8 @@ import { randomInt } from 'node:crypto'
 import type { Limits } from '../core/limits.ts'
 import { createDeployer, type Deployer } from '../deploy/deploy.ts'
 import type { Database } from '../store/db.ts'
+import { listenerWithFailpoints } from '../store/failpoint_database.ts'
+import type { Failpoints } from '../store/failpoints.ts'
 import { createEnqueuer, type Enqueuer } from '../store/enqueuer.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
 import { controlChannel, doneChannel } from '../store/jobs.ts'
@@ -19,6 +21,7 @@ import { createMetrics } from './metrics.ts'
 import type { App, ServerParts } from './parts.ts'
 import { guardRoutes } from './plugins/auth.ts'
 import { answerErrors } from './plugins/errors.ts'
+import { answerWithFailpoints } from './plugins/failpoints.ts'
 import { flowRoutes } from './routes/flows.ts'
 import { jobListRoutes } from './routes/job_lists.ts'
 import { jobUpdateRoutes } from './routes/job_updates.ts'
@@ -44,11 +47,12 @@ export interface ServerOptions {
   deployer?: Deployer
   enqueuer?: Enqueuer
   serverId?: number
+  failpoints?: Failpoints | undefined
 }
 
 /** The server, not yet listening. `close` of what it gives ends everything it began. */
 export async function createServer(options: ServerOptions): Promise<App> {
-  const { db, limits, home, baseUrl, log, serverId = randomInt(1, 2 ** 31) } = options
+  const { db, limits, home, baseUrl, log, failpoints, serverId = randomInt(1, 2 ** 31) } = options
   const deployer = options.deployer ?? createDeployer({ db, limits, home })
   const enqueuer = options.enqueuer ?? createEnqueuer({ db, limits })
   const identities = createIdentities({ db, jobTokens: await createJobTokens(db) })
@@ -58,6 +62,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const parts: ServerParts = { db, limits, deployer, enqueuer, identities, runnables, waiters, metrics, baseUrl, serverId }
 
   const app = createApp(limits, log)
+  if (failpoints) answerWithFailpoints(app, failpoints)
   answerErrors(app, parts)
   await describe(app, baseUrl)
   guardRoutes(app, identities)
@@ -70,9 +75,10 @@ export async function createServer(options: ServerOptions): Promise<App> {
   // Bodies of these are text until they are arguments, so they have scopes of their own.
   for (const routes of [runRoutes, runWaitRoutes]) await app.register(async (scope) => routes(scope as App, parts))
 
+  const listen = failpoints ? listenerWithFailpoints(failpoints) : createListener
   let listener: Listener | null = null
   app.addHook('onReady', async () => {
-    listener = await createListener({
+    listener = await listen({
       url: db.url,
       channels: { [doneChannel(serverId)]: waiters.announced, [controlChannel]: runnables.announced },
       onConnect() {
