@@ -31,7 +31,7 @@ export async function startServer(store: Store, options: GivenSettings, log: Log
   const limits = readLimits()
   const host = settingOf(options, 'host', '127.0.0.1')
   const upkeep = new AbortController()
-  const keep = () => keepPartitions(store.db, { retentionDays: limits.retentionDays })
+  const keep = () => keepPartitions(store.db, limits)
   await keep()
   const token = process.env['MILLRACE_ADMIN_TOKEN'] || undefined
   const admin = await ensureAdmin(store.db, token === undefined ? { home: store.home } : { home: store.home, token })

@@ -58,6 +58,8 @@ export interface Limits {
   drainStepsMs: number
   drainMs: number
   retentionDays: number
+  /** How long a commit may have to wait while a day's partition is made or dropped. */
+  partitionLockMs: number
 }
 
 const MiB = 1 << 20
@@ -97,6 +99,7 @@ export const defaultLimits: Limits = {
   drainStepsMs: 5_000,
   drainMs: 30_000,
   retentionDays: 30,
+  partitionLockMs: 25,
 }
 
 /** Limits that the environment may set: variable → limit. Listed in docs/operations.md. */

@@ -1,6 +1,7 @@
 // The daily partitions of finished jobs and logs: made ahead, dropped by retention.
 //   D1. Any number of processes may call this; one works at a time.
-//   D2. Commits are never held up for long: every lock is waited for briefly, and asked for again later.
+//   D2. Commits are never held up for long. A lock they would queue behind is asked for only while no long transaction holds
+//       the tables, is waited for partitionLockMs at most, and is held for a change of the catalogue alone (no flush, no data).
 //   D3. Nothing depends on a partition being there: what has none goes to the default partition, and is moved when its
 //       day gets one.
 // The statements that make and drop tables are built here, because names cannot be parameters. Every part is a constant,
@@ -9,6 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
 import { EngineError } from '../core/errors.ts'
 import { firstIdAt } from '../core/job/ids.ts'
+import { defaultLimits } from '../core/limits.ts'
 import type { Database } from './db.ts'
 import { run } from './db.ts'
 
@@ -17,16 +19,20 @@ type Parent = (typeof parents)[number]
 
 const dayMs = 86_400_000
 const daysAhead = 3 // a server that does not run for so long finds new jobs in the default partition, and moves them
-const lockWaitMs = 100 // what a commit may have to wait behind us
-const attemptsMax = 60
-const retryMs = 250
+const lookPastMs = 10 // a transaction that has lasted so long is not waited for in the queue of a lock: it may last for hours
+const patiencePresetMs = 30_000
+const retryMs = [50, 100, 200, 400, 800, 1_000] as const
 const lockBusy = ['55P03', '40P01'] // lock_not_available, deadlock_detected
 
 export interface PartitionOptions {
   /** Whole days that finished jobs are kept after their own. */
   retentionDays: number
+  /** What a commit may have to wait behind us. */
+  partitionLockMs?: number
   nowMs?: number
   aheadDays?: number
+  /** How long a table in use is waited for. */
+  patienceMs?: number
 }
 
 /**
@@ -34,22 +40,28 @@ export interface PartitionOptions {
  * @throws EngineError E_DATABASE if a table stayed locked; what was done until then holds, and the next call goes on
  */
 export async function keepPartitions(db: Database, options: PartitionOptions): Promise<{ made: string[]; dropped: string[] }> {
-  const { retentionDays, nowMs = Date.now(), aheadDays = daysAhead } = options
+  const { retentionDays, nowMs = Date.now(), aheadDays = daysAhead, patienceMs = patiencePresetMs } = options
   const today = Math.floor(nowMs / dayMs)
   const firstKept = today - retentionDays
   const client = await db.connect({ name: 'millrace partitions' }) // its lock and settings belong to the session
   try {
     await client.query(`select pg_advisory_lock(hashtextextended('millrace partitions', 0))`)
-    await client.query(`set lock_timeout = ${lockWaitMs}`)
+    await client.query(`set lock_timeout = ${options.partitionLockMs ?? defaultLimits.partitionLockMs}`)
+    const on: Session = { client, patienceMs }
     const tables = await run<Table>(client, 'list_partitions', [])
     // Yesterday's too: its jobs may still be running when the first partitions are made.
-    const made = await makeMissing(client, tables, { firstDay: Math.max(today - 1, firstKept), lastDay: today + aheadDays })
-    const dropped = await dropOld(client, tables, nameOfDay(firstKept))
+    const made = await makeMissing(on, tables, { firstDay: Math.max(today - 1, firstKept), lastDay: today + aheadDays })
+    const dropped = await dropOld(on, tables, nameOfDay(firstKept))
     await deleteRest(client, { firstKeptMs: firstKept * dayMs, keysToo: dropped.length > 0 })
     return { made, dropped }
   } finally {
     await client.end() // frees the lock
   }
+}
+
+interface Session {
+  client: pg.Client
+  patienceMs: number
 }
 
 interface Table {
@@ -61,14 +73,14 @@ function nameOfDay(day: number): string {
   return new Date(day * dayMs).toISOString().slice(0, 10).replaceAll('-', '')
 }
 
-async function makeMissing(client: pg.Client, tables: Table[], days: { firstDay: number; lastDay: number }): Promise<string[]> {
+async function makeMissing(on: Session, tables: Table[], days: { firstDay: number; lastDay: number }): Promise<string[]> {
   const attached = new Set(tables.filter((table) => table.attached).map((table) => table.name))
   const made: string[] = []
   for (const parent of parents) {
     for (let day = days.firstDay; day <= days.lastDay; day++) {
       const name = `${parent}_${nameOfDay(day)}`
       if (attached.has(name)) continue
-      await patiently(name, () => makePartition(client, { parent, name, day }))
+      await patiently(on, { table: name, tables: [`${parent}_rest`] }, () => makePartition(on.client, { parent, name, day }))
       made.push(name)
     }
   }
@@ -89,15 +101,17 @@ async function makePartition(client: pg.Client, options: { parent: Parent; name:
   ])
 }
 
-async function dropOld(client: pg.Client, tables: Table[], firstKept: string): Promise<string[]> {
+async function dropOld(on: Session, tables: Table[], firstKept: string): Promise<string[]> {
   const old = tables.filter((table) => table.name.slice(-8) < firstKept)
   for (const { name, attached } of old) {
     // Detached first, because that is quick, and dropping a large table is not: the parent is locked for the former only.
+    // (`concurrently` is not for tables with a default partition.)
     if (attached) {
       const parent = name.slice(0, -9)
-      await patiently(name, () => inTransaction(client, [`alter table ${parent} detach partition ${name}`]))
+      const detach = () => inTransaction(on.client, [`alter table ${parent} detach partition ${name}`])
+      await patiently(on, { table: name, tables: [parent, `${parent}_rest`, name] }, detach)
     }
-    await patiently(name, () => inTransaction(client, [`drop table ${name}`]))
+    await patiently(on, { table: name, tables: [name] }, () => inTransaction(on.client, [`drop table ${name}`]))
   }
   return old.map((table) => table.name)
 }
@@ -113,8 +127,9 @@ async function deleteRest(client: pg.Client, options: { firstKeptMs: number; key
   if (options.keysToo) await run(client, 'delete_old_job_keys', [firstKeptMs])
 }
 
+/** Its locks are gone at its commit: that is not flushed, because after a crash the next call simply does it again. */
 async function inTransaction(client: pg.Client, statements: string[]): Promise<void> {
-  await client.query('begin')
+  await client.query('begin; set local synchronous_commit = off')
   try {
     for (const statement of statements) await client.query(statement)
     await client.query('commit')
@@ -124,19 +139,27 @@ async function inTransaction(client: pg.Client, statements: string[]): Promise<v
   }
 }
 
-async function patiently(table: string, work: () => Promise<void>): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await work()
-    } catch (error) {
-      if (!lockBusy.includes((error as { code?: string }).code ?? '')) throw error
-      if (attempt === attemptsMax) {
-        throw new EngineError('E_DATABASE', `the table ${table} or its parent stayed locked; look for a long transaction`, {
-          at: table,
-          cause: error,
-        })
+/** Does what locks these tables, between the transactions that use them. */
+async function patiently(on: Session, of: { table: string; tables: string[] }, work: () => Promise<void>): Promise<void> {
+  const startedMs = performance.now()
+  for (let attempt = 0; ; attempt++) {
+    const holders = await run<{ pid: number }>(on.client, 'long_lock_holders', [of.tables, lookPastMs])
+    let fault: unknown
+    if (holders.length === 0) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!lockBusy.includes((error as { code?: string }).code ?? '')) throw error
+        fault = error
       }
-      await pause(retryMs)
     }
+    if (performance.now() - startedMs > on.patienceMs) {
+      const who = holders.length > 0 ? `; sessions in long transactions: ${holders.map(({ pid }) => pid).join(', ')}` : ''
+      throw new EngineError('E_DATABASE', `the table ${of.table} or its parent stayed locked${who}`, {
+        at: of.table,
+        cause: fault,
+      })
+    }
+    await pause(retryMs[Math.min(attempt, retryMs.length - 1)]!)
   }
 }

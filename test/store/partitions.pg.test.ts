@@ -2,9 +2,11 @@ import { expect, test } from 'vitest'
 import { createJobIds, firstIdAt, stepIdOf } from '../../src/core/job/ids.ts'
 import { keepPartitions } from '../../src/store/partitions.ts'
 import type { Database } from '../../src/store/db.ts'
+import { run } from '../../src/store/db.ts'
+import { claimJobs, finishJobs } from '../../src/store/jobs.ts'
 import { testDatabase } from '../support/database.ts'
 
-const databases = await Promise.all(Array.from({ length: 7 }, () => testDatabase()))
+const databases = await Promise.all(Array.from({ length: 10 }, () => testDatabase()))
 const freshDatabase = (): Database => databases.pop()!
 
 const nowMs = Date.UTC(2026, 10, 22, 13, 30)
@@ -128,20 +130,117 @@ test('many processes may do it at once', async () => {
   expect(await partitionsOf(db)).toEqual(expected)
 })
 
-test('commits go on while a long transaction keeps the partitions from being made', async () => {
+interface Churn {
+  errors: string[]
+  /** Samples in which a session of the queue waited behind the upkeep of partitions. */
+  blocked: number
+  stop(): Promise<void>
+}
+
+/** Claims and commits at full speed that give up on a lock after so long (0: never), and a look at who waits for whom. */
+async function churn(db: Database, lockTimeoutMs = 50): Promise<Churn> {
+  const workerId = (await run<{ id: number }>(db.pool, 'register_worker', ['w', ['t'], 'host', 1, '0', dayMs]))[0]!.id
+  const client = await db.connect({ name: 'churn' })
+  await client.query(`set lock_timeout = ${lockTimeoutMs}`)
+  const seen: Churn = { errors: [], blocked: 0, stop: async () => {} }
+  let stopped = false
+  async function work(): Promise<void> {
+    while (!stopped) {
+      const id = idAt(nowMs)
+      try {
+        await client.query(
+          `insert into job (id, workspace_id, version_id, tag, args, created_by) values ($1, 'main', 1, 't', '{}', 'x')`,
+          [id],
+        )
+        const [job] = await claimJobs(client, { workerId, tag: 't', jobsMax: 1 })
+        const batch = `[{"id":"${job!.id}","epoch":${job!.epoch},"status":"success","result":1,"steps":[]}]`
+        if ((await finishJobs(client, workerId, batch)).length > 0) throw new Error('not finished')
+      } catch (error) {
+        seen.errors.push((error as Error).message)
+        return
+      }
+    }
+  }
+  async function look(): Promise<void> {
+    while (!stopped) {
+      const { rows } = await db.pool.query<{ n: number }>(
+        `select count(*)::int as n from pg_stat_activity a
+          where a.datname = current_database() and a.wait_event_type = 'Lock' and a.application_name <> 'millrace partitions'
+            and exists (select from pg_stat_activity p where p.pid = any (pg_blocking_pids(a.pid)) and p.application_name = 'millrace partitions')`,
+      )
+      seen.blocked += rows[0]!.n
+    }
+  }
+  const running = [work(), look()]
+  seen.stop = async () => {
+    stopped = true
+    await Promise.all(running)
+    await client.end()
+  }
+  return seen
+}
+
+/** Until the upkeep has looked so often for who holds the tables. */
+async function looked(db: Database, times: number): Promise<void> {
+  const seen = new Set<string>()
+  while (seen.size < times) {
+    const { rows } = await db.pool.query<{ at: string }>(
+      `select query_start::text as at from pg_stat_activity where application_name = 'millrace partitions'
+          and datname = current_database() and query like '-- long_lock_holders%'`,
+    )
+    if (rows[0]) seen.add(rows[0].at)
+  }
+}
+
+for (const [what, laterMs] of [
+  ['making', nowMs],
+  ['dropping', nowMs + 31 * dayMs],
+] as const) {
+  test(`${what} a partition that a long transaction reads keeps no claim and no commit waiting`, async () => {
+    const db = freshDatabase()
+    if (what === 'dropping') await keepPartitions(db, { nowMs, retentionDays: 30, aheadDays: 0 })
+    const reader = await db.connect({ name: 'long reader' })
+    await reader.query('begin; select count(*) from job_done; select count(*) from job_log')
+    await reader.query('select pg_sleep(0.05)')
+    const load = await churn(db)
+    let kept = false
+    const keeping = keepPartitions(db, { nowMs: laterMs, retentionDays: 30, aheadDays: 0 }).then((result) => {
+      kept = true
+      return result
+    })
+    await looked(db, 4)
+    expect(kept).toBe(false)
+    await load.stop()
+    expect(load.errors).toEqual([])
+    expect(load.blocked).toBe(0)
+    await reader.query('commit')
+    const { made, dropped } = await keeping
+    expect([made.length > 0, dropped.length > 0]).toEqual([true, what === 'dropping'])
+    await reader.end()
+  })
+}
+
+test('upkeep that finds a table in use for too long gives up, and says who holds it', async () => {
   const db = freshDatabase()
   const reader = await db.connect({ name: 'long reader' })
-  await reader.query('begin; select count(*) from job_done')
-  let made = false
-  const keeping = keepPartitions(db, { nowMs, retentionDays: 30, aheadDays: 0 }).then(() => (made = true))
-  const blockedUs = `select count(*)::int as n from pg_stat_activity where application_name = 'millrace partitions' and wait_event_type = 'Lock'`
-  while ((await db.pool.query<{ n: number }>(blockedUs)).rows[0]!.n === 0) await finish(db, [{ id: idAt(nowMs) }])
-  for (let n = 0; n < 20; n++) await finish(db, [{ id: idAt(nowMs) }])
-  expect(made).toBe(false)
-  await reader.query('commit')
+  await reader.query('begin; select count(*) from job_done; select pg_sleep(0.05)')
+  const [{ pid }] = (await reader.query<{ pid: number }>('select pg_backend_pid() as pid')).rows as [{ pid: number }]
+  const refused = keepPartitions(db, { nowMs, retentionDays: 30, aheadDays: 0, patienceMs: 100 })
+  await expect(refused).rejects.toThrow(`stayed locked; sessions in long transactions: ${pid}`)
   await reader.end()
-  await keeping
-  expect(await partitionsOf(db)).toContain('job_done_20261122')
-  const { rows } = await db.pool.query('select count(*)::int as n from job_done_rest')
+  expect((await keepPartitions(db, { nowMs, retentionDays: 30, aheadDays: 0 })).made).toContain('job_done_20261122')
+})
+
+test('partitions come and go under load, and nothing that finishes meanwhile is lost', async () => {
+  const db = freshDatabase()
+  await keepPartitions(db, { nowMs: nowMs - 40 * dayMs, retentionDays: 30, aheadDays: 8 })
+  const load = await churn(db, 0)
+  await keepPartitions(db, { nowMs, retentionDays: 30, aheadDays: 0 })
+  await load.stop()
+  expect(load.errors).toEqual([])
+  const { rows } = await db.pool.query(`select count(*)::int as n from job where state = 'running'`)
   expect(rows).toEqual([{ n: 0 }])
+  expect(await placeOf(db, (await db.pool.query<{ id: string }>('select id from job_done limit 1')).rows[0]!.id)).toBe(
+    'job_done_20261122',
+  )
 })
