@@ -139,6 +139,7 @@ create table job (
   worker_id integer, -- who runs it
   epoch integer not null default 0, -- + 1 at every claim, release and take-over; never back
   lost smallint not null default 0, -- how often its worker died
+  lost_workers integer[], -- those workers; null for the usual job
   journaled boolean not null default false, -- has rows in job_journal
   waiter integer, -- the server process with a caller waiting for the result
   args json not null,
@@ -186,6 +187,16 @@ create table job_done (
 create table job_done_rest partition of job_done default;
 create index job_done_version on job_done (version_id, id);
 create index job_done_bad on job_done (workspace_id, id) where status <> 'success';
+create index job_done_poison on job_done (workspace_id, id) where status = 'failure' and lost > 0;
+
+-- Jobs that were started again from a finished one's arguments (millrace job replay).
+create table job_replay (
+  job_id uuid primary key,
+  replay_of uuid not null,
+  created_by text not null,
+  created_at timestamptz not null default clock_timestamp()
+);
+create index job_replay_of on job_replay (replay_of);
 
 -- Names that callers gave: an Idempotency-Key or a job_id of their own.
 create table job_key (

@@ -1,19 +1,21 @@
-// `millrace job …`: look at jobs, follow them, stop them.
+// `millrace job …`: look at jobs, follow them, stop them, start them again.
 import type { Command } from 'commander'
-import type { Job, StepStatus } from '../client/client.ts'
+import type { Job, PoisonJob, ReplayOptions, StepStatus } from '../client/client.ts'
+import { EngineError } from '../core/errors.ts'
 import { connect } from './connect.ts'
 import { faint, note, print, printJson, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 import { wholeNumber } from './settings.ts'
 
 export function addJobCommands(program: Command): void {
-  const job = program.command('job').description('list, show, follow and cancel jobs')
+  const job = program.command('job').description('list, show, follow, cancel and replay jobs')
 
   clientCommand(job.command('list'))
     .option('-n, --count <n>', 'how many, newest first', '30')
     .option('--path <path>', 'only jobs of this flow')
     .option('--running', 'only jobs that run now')
     .option('--failed', 'only jobs that failed')
+    .option('--poisoned', 'only jobs given up because their workers died of them: how often, and as what they were replayed')
     .description('the newest jobs')
     .action(list)
 
@@ -30,6 +32,24 @@ export function addJobCommands(program: Command): void {
     .option('--reason <text>', 'kept with the job')
     .description('ask a job to stop')
     .action(cancel)
+
+  clientCommand(job.command('replay'))
+    .argument('[ids...]', 'jobs that are over')
+    .option('--all', 'all poison jobs that were not replayed yet, instead of ids')
+    .option('--failed', 'with --all: all jobs that failed')
+    .option('--path <path>', 'with --all: only jobs of this flow')
+    .option('--since <time>', 'with --all: only jobs accepted since then: 30m, 1h, 2d, or a time as 2030-01-31T12:00:00Z')
+    .option('--same-version', 'on the version they ran, not on what is deployed now')
+    .description('start jobs again with their arguments; each becomes a new job that names the old one')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  millrace job list --poisoned
+  millrace job replay 019ac0de-7000-7000-8000-000000000000
+  millrace job replay --all --path f/shop/order --since 1h`,
+    )
+    .action(replay)
 }
 
 interface ListOptions extends ClientOptions {
@@ -37,15 +57,29 @@ interface ListOptions extends ClientOptions {
   path?: string
   running?: boolean
   failed?: boolean
+  poisoned?: boolean
 }
 
 async function list(options: ListOptions): Promise<void> {
   const count = wholeNumber(options.count, '--count', { min: 1, max: 1_000 })
+  if (options.poisoned) return listPoisoned(options, count)
   const filter = { count, path: options.path, running: options.running, success: options.failed ? false : undefined }
   const jobs = await connect(options).jobs(filter)
   if (options.json) return printJson(jobs)
   if (jobs.length === 0) return note('no such jobs')
   print(table(['ID', 'FLOW', 'STATE', 'STARTED', 'MS'], jobs.map(row)))
+}
+
+async function listPoisoned(options: ListOptions, count: number): Promise<void> {
+  const jobs = await connect(options).poisoned(options.path === undefined ? { count } : { count, path: options.path })
+  if (options.json) return printJson(jobs)
+  if (jobs.length === 0) return note('no poison jobs')
+  print(table(['ID', 'FLOW', 'LOST', 'GIVEN UP', 'WORKERS THAT DIED', 'REPLAYED AS'], jobs.map(poisonRow)))
+}
+
+function poisonRow(job: PoisonJob): string[] {
+  const workers = (job.error.workers ?? []).map((worker) => worker.name).join(', ')
+  return [job.id, job.script_path ?? '', String(job.lost), job.completed_at ?? '', workers, (job.replayed_as ?? []).join(', ')]
 }
 
 function stateOf(job: Job): string {
@@ -73,6 +107,8 @@ async function show(id: string, options: ClientOptions): Promise<void> {
     ['by', job.created_by ?? ''],
     ['created', job.created_at ?? ''],
     ['started', job.started_at ?? ''],
+    ['replays', job.replay_of ?? ''],
+    ['replayed', (job.replayed_as ?? []).join(', ')],
     ['took', job.duration_ms === undefined ? '' : `${job.duration_ms} ms`],
   ]
   for (const [name, value] of facts) if (value) print(`${faint(name!.padEnd(8))} ${value}`)
@@ -102,4 +138,54 @@ async function cancel(id: string, options: ClientOptions & { reason?: string }):
   await connect(options).cancel(id, options.reason)
   if (options.json) printJson({ id, canceled: true })
   else print(`asked job ${id} to stop`)
+}
+
+interface ReplayCommandOptions extends ClientOptions {
+  all?: boolean
+  failed?: boolean
+  path?: string
+  since?: string
+  sameVersion?: boolean
+}
+
+async function replay(ids: string[], options: ReplayCommandOptions): Promise<void> {
+  const { replayed, refused } = await connect(options).replay(replayOptionsOf(ids, options))
+  if (options.json) printJson({ replayed, refused })
+  else {
+    if (replayed.length > 0)
+      print(
+        table(
+          ['NEW JOB', 'REPLAYS'],
+          replayed.map((one) => [one.id, one.replay_of]),
+        ),
+      )
+    for (const { id, why } of refused) note(`not replayed: ${id}: ${why}`)
+    if (replayed.length + refused.length === 0) note('nothing to replay')
+  }
+  if (refused.length > 0) process.exitCode = 1
+}
+
+function replayOptionsOf(ids: string[], options: ReplayCommandOptions): ReplayOptions {
+  const sameVersion = options.sameVersion ?? false
+  if (ids.length > 0) {
+    const extra = (['all', 'failed', 'path', 'since'] as const).find((name) => options[name] !== undefined)
+    if (extra) throw new EngineError('E_INVALID', `give the ids of jobs, or --all, not both`, { at: `--${extra}` })
+    return { ids, sameVersion }
+  }
+  if (!options.all) throw new EngineError('E_INVALID', 'name the jobs by their ids, or give --all', { at: 'ids' })
+  const asked: ReplayOptions = { only: options.failed ? 'failed' : 'poisoned', sameVersion }
+  if (options.path !== undefined) asked.path = options.path
+  if (options.since !== undefined) asked.createdAfter = sinceOf(options.since, Date.now())
+  return asked
+}
+
+const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+
+function sinceOf(text: string, nowMs: number): Date {
+  const ago = /^(\d+)([smhd])$/.exec(text)
+  const atMs = ago ? nowMs - Number(ago[1]) * unitMs[ago[2] as keyof typeof unitMs] : Date.parse(text)
+  if (atMs >= 0) return new Date(atMs)
+  throw new EngineError('E_INVALID', `${JSON.stringify(text)} is no time; write 30m, 1h, 2d or 2030-01-31T12:00:00Z`, {
+    at: '--since',
+  })
 }

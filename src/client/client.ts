@@ -58,10 +58,41 @@ export interface Job {
   running?: boolean
   success?: boolean
   canceled?: boolean
+  completed_at?: string
+  /** The job whose arguments it has, and those that have its own. */
+  replay_of?: string
+  replayed_as?: string[]
   result?: Json
   args?: Json
   flow_status?: { modules: StepStatus[]; failure_module?: StepStatus }
   [field: string]: unknown
+}
+
+/** A job given up because its workers died of it. */
+export interface PoisonJob extends Job {
+  /** How often its worker died. */
+  lost: number
+  error: {
+    name: string
+    message: string
+    workers?: { id: number; name: string; host: string; pid: number; died_at: string }[] | null
+  }
+}
+
+/** Failed jobs to start again: these, or all that were not started again yet. */
+export interface ReplayOptions {
+  ids?: string[]
+  /** Without ids. Preset: `poisoned`. */
+  only?: 'poisoned' | 'failed'
+  path?: string
+  createdAfter?: Date
+  /** On the version they ran, not on what is deployed now. */
+  sameVersion?: boolean
+}
+
+export interface ReplayOutcome {
+  replayed: { id: string; replay_of: string }[]
+  refused: { id: string; why: string }[]
 }
 
 interface JobUpdate {
@@ -223,6 +254,19 @@ export class Client {
     if (filter.running !== undefined) query.set('running', String(filter.running))
     if (filter.success !== undefined) query.set('success', String(filter.success))
     return this.#json('GET', `jobs/list${suffix(query)}`)
+  }
+
+  /** Jobs given up because their workers died of them, newest first. */
+  poisoned(filter: { path?: string; count?: number } = {}): Promise<PoisonJob[]> {
+    const query = new URLSearchParams({ per_page: String(filter.count ?? 30) })
+    if (filter.path !== undefined) query.set('script_path_exact', filter.path)
+    return this.#json('GET', `jobs/poisoned/list${suffix(query)}`)
+  }
+
+  /** Starts failed jobs again, each as a new job with the old one's arguments. */
+  replay({ ids, only, path, createdAfter, sameVersion }: ReplayOptions): Promise<ReplayOutcome> {
+    const asked = { ids, only, script_path_exact: path, created_after: createdAfter?.toISOString(), same_version: sameVersion }
+    return this.#json('POST', 'jobs/replay', JSON.stringify(asked))
   }
 
   /** The result of a job, once it has one; asks again at growing intervals. @throws RunFailedError */

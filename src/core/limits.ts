@@ -12,6 +12,8 @@ export interface Limits {
   queueJobsMax: number
   /** Jobs in one run_batch request. */
   batchJobsMax: number
+  /** Rows of one page of a list. */
+  pageRowsMax: number
   /** Modules of one flow, nested ones included. */
   flowModulesMax: number
   /** Steps one job may start: its step ids have 16 bits. */
@@ -70,6 +72,7 @@ export const defaultLimits: Limits = {
   jsonDepthMax: 256,
   queueJobsMax: 5_000_000,
   batchJobsMax: 50_000,
+  pageRowsMax: 1_000,
   flowModulesMax: 2_000,
   stepsMax: 65_535,
   workerJobsMax: 3_000,

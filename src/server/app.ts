@@ -27,6 +27,7 @@ import { jobListRoutes } from './routes/job_lists.ts'
 import { jobUpdateRoutes } from './routes/job_updates.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { metaRoutes } from './routes/meta.ts'
+import { replayRoutes } from './routes/replays.ts'
 import { runRoutes } from './routes/run.ts'
 import { runWaitRoutes } from './routes/run_wait.ts'
 import { scriptRoutes } from './routes/scripts.ts'
@@ -69,7 +70,16 @@ export async function createServer(options: ServerOptions): Promise<App> {
   await app.register(async (scope) => {
     readJsonBodies(scope, limits)
     metaRoutes(scope, { ...parts, ready: () => assertCurrent(db) })
-    for (const routes of [workspaceRoutes, userRoutes, scriptRoutes, flowRoutes, jobRoutes, jobUpdateRoutes, jobListRoutes])
+    for (const routes of [
+      workspaceRoutes,
+      userRoutes,
+      scriptRoutes,
+      flowRoutes,
+      jobRoutes,
+      jobUpdateRoutes,
+      jobListRoutes,
+      replayRoutes,
+    ])
       routes(scope, parts)
   })
   // Bodies of these are text until they are arguments, so they have scopes of their own.

@@ -58,7 +58,8 @@ const isFlow = (kind: string): boolean => kind === 'flow' || kind === 'flowprevi
 /** Members that jobs and steps have in common and this engine always answers the same. */
 const fixed = { visible_to_owner: true, mem_peak: null, raw_code: undefined }
 
-function summaryOf(job: JobSummary, workspaceId: string): object {
+/** A job in a list, or the facts every view of it begins with. */
+export function listedJob(job: JobSummary, workspaceId: string): object {
   const acceptedAt = new Date(acceptedAtMs(job.id))
   const shared = {
     id: job.id,
@@ -78,6 +79,7 @@ function summaryOf(job: JobSummary, workspaceId: string): object {
     canceled: job.status === 'canceled' || (job.status === null && job.canceledBy !== null),
     canceled_by: job.canceledBy ?? undefined,
     canceled_reason: job.canceledReason ?? undefined,
+    lost: job.lost > 0 ? job.lost : undefined,
     ...fixed,
   }
   if (job.status === null) {
@@ -104,7 +106,7 @@ function summaryOf(job: JobSummary, workspaceId: string): object {
 }
 
 export function listedJobText(job: JobSummary, workspaceId: string): JsonText {
-  return JSON.stringify(summaryOf(job, workspaceId))
+  return JSON.stringify(listedJob(job, workspaceId))
 }
 
 export function jobText(job: JobRow, workspaceId: string, logs: string): JsonText {
@@ -113,7 +115,9 @@ export function jobText(job: JobRow, workspaceId: string, logs: string): JsonTex
   const step = asFlow ? undefined : flow.modules[0]?.value
   return objectText(
     {
-      ...summaryOf(job, workspaceId),
+      ...listedJob(job, workspaceId),
+      replay_of: job.replayOf ?? undefined,
+      replayed_as: job.replayedAs ?? undefined,
       logs,
       language: step?.language,
       raw_code: job.kind === 'preview' ? step?.content : undefined,

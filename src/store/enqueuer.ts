@@ -18,6 +18,10 @@ export interface Enqueuer {
    * @throws EngineError E_QUEUE_FULL, E_DATABASE
    */
   enqueue(jobs: readonly NewJob[]): Promise<string[]>
+  /** Jobs that the queue of a tag still takes. */
+  room(tag: string): number
+  /** Jobs that went to the queue by another way. */
+  added(tag: string, jobs: number): void
   /** Jobs accepted and not yet stored. */
   pending(): number
   close(): Promise<void>
@@ -129,11 +133,13 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     }
   }
 
+  const room = (tag: string): number => Math.max(0, limits.queueJobsMax - depths.of(tag))
+
   return {
     enqueue(jobs) {
       if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
       if (jobs.length === 0) return Promise.resolve([])
-      const full = jobs.find((job) => depths.of(job.tag) + jobs.length > limits.queueJobsMax)
+      const full = jobs.find((job) => jobs.length > room(job.tag))
       if (full || pendingBytes > pendingBytesMax) {
         const what = full ? `tag ${full.tag} has ${limits.queueJobsMax} jobs waiting` : 'too many requests wait to be stored'
         return Promise.reject(new EngineError('E_QUEUE_FULL', `the queue is full: ${what}; try again later`, { retryAfterS: 5 }))
@@ -155,6 +161,8 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
         }
       })
     },
+    room,
+    added: (tag, jobs) => depths.added(tag, jobs),
     pending: () => pendingJobs,
     async close() {
       closed = true
@@ -249,6 +257,9 @@ function createDepths(db: Database, clock: Clock) {
     of: (tag: string): number => (counted.get(tag) ?? 0) + (since.get(tag) ?? 0) + (pending.get(tag) ?? 0),
     accepted(tag: string): void {
       add(pending, tag, 1)
+    },
+    added(tag: string, jobs: number): void {
+      add(since, tag, jobs)
     },
     /** The job is stored, or refused after all. */
     over(tag: string, stored: boolean): void {

@@ -38,6 +38,9 @@ export interface JobRow extends JobSummary {
   steps: JsonText
   /** The OpenFlow value of its version. */
   value: JsonText
+  /** The job whose arguments it has, and those that have its own (see replays.ts). */
+  replayOf: string | null
+  replayedAs: string[] | null
 }
 
 export async function readJob(on: Queryable, workspaceId: string, id: string): Promise<JobRow | null> {

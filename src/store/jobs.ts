@@ -148,7 +148,8 @@ export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lo
   const dead = await run(on, 'declare_dead', [reap.now ?? null, workerLockClass, reap.hintAfterMs])
   if (dead.length === 0) return { workers: null, jobs_back: 0, jobs_poisoned: 0, tags: null }
   const [row] = await runRouted<Reaped>(on, 'give_back_jobs', [reap.lostMax])
-  return row!
+  const { workers, jobs_back, jobs_poisoned, tags } = row!
+  return { workers, jobs_back, jobs_poisoned, tags }
 }
 
 export async function wakeDueJobs(on: Queryable, wake: { jobsMax: number; now?: Date }): Promise<string[]> {

@@ -122,6 +122,7 @@ async function deleteRest(client: pg.Client, options: { firstKeptMs: number; key
   await run(client, 'delete_old_done_rest', [firstKeptId, firstKeptMs])
   await run(client, 'delete_old_log_rest', [firstKeptId])
   await run(client, 'delete_old_progress', [firstKeptId, firstKeptMs])
+  await run(client, 'delete_old_replays', [firstKeptId])
   await run(client, 'delete_old_workers', [firstKeptMs])
   // Keys are found by reading all of them, so only when a day has gone.
   if (options.keysToo) await run(client, 'delete_old_job_keys', [firstKeptMs])
@@ -160,6 +161,6 @@ async function patiently(on: Session, of: { table: string; tables: string[] }, w
         cause: fault,
       })
     }
-    await pause(retryMs[Math.min(attempt, retryMs.length - 1)]!)
+    await pause(retryMs[Math.min(attempt, retryMs.length - 1)])
   }
 }

@@ -32,6 +32,8 @@ function statusOf(records: object[], more: Partial<JobRow> = {}): unknown {
     parentId: null,
     canceledBy: null,
     canceledReason: null,
+    replayOf: null,
+    replayedAs: null,
     args: '{}',
     result: null,
     steps: JSON.stringify(records),

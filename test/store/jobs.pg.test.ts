@@ -172,8 +172,10 @@ async function backendGone(pid: number): Promise<void> {
 
 test('a job lost too often is poison: it fails, is kept, and takes its journal along', async () => {
   await enqueue(newJob())
+  const workers: number[] = []
   for (let loss = 0; loss <= 3; loss++) {
     const workerId = await registerWorker(1_000)
+    workers.push(workerId)
     const [job] = await claim(workerId)
     if (loss === 3)
       await appendJournal(db.pool, workerId, `[{"id":"${job!.id}","epoch":${job!.epoch},"n":1,"record":{"k":"wake","s":"a"}}]`)
@@ -183,10 +185,29 @@ test('a job lost too often is poison: it fails, is kept, and takes its journal a
   const { rows } = await db.pool.query('select status, lost, result, steps from job_done')
   expect(rows).toHaveLength(1)
   expect(rows[0]).toMatchObject({ status: 'failure', lost: 4, steps: '[{"k":"wake","s":"a"}]' })
+  const told = { name: 'w', host: 'host', pid: 1, died_at: expect.any(String) as string }
   expect(JSON.parse((rows[0] as { result: string }).result)).toEqual({
-    error: { name: 'PoisonJob', message: 'the worker running it died 4 times' },
+    error: {
+      name: 'PoisonJob',
+      message: 'the worker running it died 4 times',
+      workers: workers.map((workerId) => ({ id: workerId, ...told })),
+    },
   })
   expect(await count('job_journal')).toBe(0)
+})
+
+test('whoever waits for a job that turns out to be poison is told by the statement that gives it up', async () => {
+  const client = await db.connect({ name: 'waiting server' })
+  const heard: string[] = []
+  client.on('notification', (message) => heard.push(message.payload ?? ''))
+  await client.query('listen millrace_done_77')
+  const [id] = await enqueue(newJob({ waiter: 77 }))
+  const workerId = await registerWorker(1_000)
+  await claim(workerId)
+  expect(await reapWorkers(db.pool, { hintAfterMs: 500, lostMax: 0, now: later(5_000) })).toMatchObject({ jobs_poisoned: 1 })
+  await client.query('select 1')
+  expect(heard).toEqual([`${id} failure`])
+  await client.end()
 })
 
 test('a parked job is not claimed before its time, and is after', async () => {

@@ -143,9 +143,9 @@ async function churn(db: Database, lockTimeoutMs = 50): Promise<Churn> {
   const client = await db.connect({ name: 'churn' })
   await client.query(`set lock_timeout = ${lockTimeoutMs}`)
   const seen: Churn = { errors: [], blocked: 0, stop: async () => {} }
-  let stopped = false
+  const stop = new AbortController()
   async function work(): Promise<void> {
-    while (!stopped) {
+    while (!stop.signal.aborted) {
       const id = idAt(nowMs)
       try {
         await client.query(
@@ -162,7 +162,7 @@ async function churn(db: Database, lockTimeoutMs = 50): Promise<Churn> {
     }
   }
   async function look(): Promise<void> {
-    while (!stopped) {
+    while (!stop.signal.aborted) {
       const { rows } = await db.pool.query<{ n: number }>(
         `select count(*)::int as n from pg_stat_activity a
           where a.datname = current_database() and a.wait_event_type = 'Lock' and a.application_name <> 'millrace partitions'
@@ -173,7 +173,7 @@ async function churn(db: Database, lockTimeoutMs = 50): Promise<Churn> {
   }
   const running = [work(), look()]
   seen.stop = async () => {
-    stopped = true
+    stop.abort()
     await Promise.all(running)
     await client.end()
   }

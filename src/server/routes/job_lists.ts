@@ -50,8 +50,6 @@ const listQuery = Type.Partial(
 )
 type ListQuery = Static<typeof listQuery>
 
-const perPageMax = 1_000
-
 const countQuery = Type.Partial(
   Type.Object({
     tags: Type.String(),
@@ -61,7 +59,7 @@ const countQuery = Type.Partial(
   }),
 )
 
-export function jobListRoutes(app: App, { db }: ServerParts): void {
+export function jobListRoutes(app: App, { db, limits }: ServerParts): void {
   for (const [url, which, summary] of [
     ['list', 'all', 'Jobs, newest first'],
     ['queue/list', 'queue', 'Jobs that are not over'],
@@ -72,7 +70,7 @@ export function jobListRoutes(app: App, { db }: ServerParts): void {
       { config: { access }, schema: { summary, tags: ['jobs'], params: inWorkspace, querystring: listQuery } },
       async (request, reply) => {
         const { ws } = request.params
-        const options = optionsOf(which, request.query)
+        const options = optionsOf(which, request.query, limits.pageRowsMax)
         const jobs = options.which === 'none' ? [] : await listJobs(db.pool, ws, options)
         return sendJson(reply, `[${jobs.map((job) => listedJobText(job, ws)).join(',')}]`)
       },
@@ -132,7 +130,7 @@ function sinceOf(query: Static<typeof countQuery>): { success?: boolean; idFrom?
 const statuses = ['success', 'failure', 'canceled', 'skipped'] as const
 
 /** @throws EngineError E_INVALID naming the parameter */
-function optionsOf(which: JobListOptions['which'], query: ListQuery): JobListOptions {
+function optionsOf(which: JobListOptions['which'], query: ListQuery, perPageMax: number): JobListOptions {
   const limit = Math.min(query.per_page ?? 30, perPageMax)
   const filter: JobFilter = {}
   const set = <Name extends keyof JobFilter>(name: Name, value: JobFilter[Name] | undefined): void => {

@@ -17,5 +17,7 @@ select f.id as "id", f.version_id as "versionId", f.tag as "tag", f.state as "st
          (select json_agg(j.record order by j.n) from job_journal j where j.job_id = f.id) end, '[]') as "steps",
        f.created_by as "createdBy", f.run_at as "runAt", f.started_at as "startedAt", f.completed_at as "completedAt",
        f.parent_id as "parentId", f.canceled_by as "canceledBy", f.canceled_reason as "canceledReason",
-       v.path as "path", v.kind as "kind", v.value as "value"
+       v.path as "path", v.kind as "kind", v.value as "value",
+       (select replay_of from job_replay r where r.job_id = f.id) as "replayOf",
+       (select array_agg(r.job_id order by r.job_id) from job_replay r where r.replay_of = f.id) as "replayedAs"
   from found f join flow_version v on v.id = f.version_id;

@@ -1,0 +1,135 @@
+// Jobs that failed, started again: poison jobs above all, which nobody else starts again. Their arguments never leave the database.
+//   P1. A replay is a new job with a link to the old one, which stays as it is.
+//   P2. "All that failed" are those that were not started again yet; two who ask at once start each of them once.
+//   P3. A replay pushes no queue over its bound.
+import type { UserError } from '../core/errors.ts'
+import type { RunnableKind } from '../core/flow/plan.ts'
+import { run, type Database, type Queryable } from './db.ts'
+import type { JobStatus, JobSummary } from './job_reads.ts'
+import { newJobId, notify, workChannel } from './jobs.ts'
+
+export interface PoisonJob extends JobSummary {
+  /** As JSON: a UserError with `workers`. */
+  error: string
+  replayedAs: string[] | null
+}
+
+export type PoisonError = UserError & { workers?: { id: number; name: string; host: string; pid: number; died_at: string }[] }
+
+export interface FailedFilter {
+  path?: string | undefined
+  /** The first id, and the one before which. */
+  idFrom?: string | undefined
+  idBefore?: string | undefined
+}
+
+export function listPoison(on: Queryable, workspaceId: string, filter: FailedFilter & { limit: number }): Promise<PoisonJob[]> {
+  const { path = null, idFrom = null, idBefore = null, limit } = filter
+  return run<PoisonJob>(on, 'list_poison', [workspaceId, path, idFrom, idBefore, limit])
+}
+
+export interface Replays {
+  workspaceId: string
+  by: string
+  which: { ids: readonly string[] } | (FailedFilter & { only: 'poisoned' | 'failed' })
+  /** On the version that the old job ran; else on what its path runs now. */
+  sameVersion: boolean
+  jobsMax: number
+  /** Jobs that a tag's queue still takes; and that it got some. */
+  room(tag: string): number
+  added(tag: string, jobs: number): void
+  /** Runnables that the caller may run. */
+  allows(kind: RunnableKind): boolean
+}
+
+export interface Replayed {
+  replayed: { id: string; replayOf: string }[]
+  refused: { id: string; why: string }[]
+}
+
+interface Candidate {
+  id: string
+  status: JobStatus | null
+  kind: RunnableKind
+  path: string
+  versionId: string | null
+  tag: string | null
+  priority: number | null
+}
+
+const chunkJobs = 1_000
+
+export function replayJobs(db: Database, replays: Replays): Promise<Replayed> {
+  if ('ids' in replays.which) return replayNamed(db, replays, replays.which.ids)
+  return replayFailed(db, replays, replays.which)
+}
+
+async function replayNamed(db: Database, replays: Replays, ids: readonly string[]): Promise<Replayed> {
+  const { workspaceId, sameVersion } = replays
+  const found = await run<Candidate>(db.pool, 'replays_named', [workspaceId, ids, sameVersion])
+  const known = new Map(found.map((job) => [job.id, job]))
+  const unique = [...new Set(ids)]
+  const unknown = unique.filter((id) => !known.has(id)).map((id) => ({ id, why: 'no such job in this workspace' }))
+  const result = await startAgain(
+    db.pool,
+    replays,
+    unique.flatMap((id) => known.get(id) ?? []),
+  )
+  await wake(db, found)
+  return { ...result, refused: [...unknown, ...result.refused] }
+}
+
+async function replayFailed(db: Database, replays: Replays, filter: FailedFilter & { only: string }): Promise<Replayed> {
+  const { workspaceId, sameVersion, jobsMax } = replays
+  const { path = null, idFrom = null, idBefore = null, only } = filter
+  let found: Candidate[] = []
+  const result = await db.transaction(async (client) => {
+    await client.query(`select pg_advisory_xact_lock(hashtextextended('millrace replay', 0))`)
+    const values = [workspaceId, path, idFrom, idBefore, only === 'poisoned', sameVersion, jobsMax]
+    found = await run<Candidate>(client, 'replays_failed', values)
+    return startAgain(client, replays, found)
+  })
+  await wake(db, found)
+  return result
+}
+
+async function startAgain(on: Queryable, replays: Replays, jobs: readonly Candidate[]): Promise<Replayed> {
+  const { workspaceId, by } = replays
+  const taken = new Map<string, number>()
+  const result: Replayed = { replayed: [], refused: [] }
+  const chosen: { id: string; of: string; v: string; tag: string; p: number }[] = []
+  for (const job of jobs) {
+    const why = faultOf(job, replays, taken)
+    if (why !== null) {
+      result.refused.push({ id: job.id, why })
+      continue
+    }
+    taken.set(job.tag!, (taken.get(job.tag!) ?? 0) + 1)
+    chosen.push({ id: newJobId(), of: job.id, v: job.versionId!, tag: job.tag!, p: job.priority! })
+  }
+  for (const [tag, count] of taken) replays.added(tag, count)
+  for (let from = 0; from < chosen.length; from += chunkJobs) {
+    const chunk = chosen.slice(from, from + chunkJobs)
+    const made = new Set(
+      (await run<{ id: string }>(on, 'replay_jobs', [workspaceId, JSON.stringify(chunk), by])).map((r) => r.id),
+    )
+    for (const { id, of } of chunk) {
+      if (made.has(id)) result.replayed.push({ id, replayOf: of })
+      else result.refused.push({ id: of, why: 'it was dropped by retention a moment ago' })
+    }
+  }
+  return result
+}
+
+function faultOf(job: Candidate, replays: Replays, taken: ReadonlyMap<string, number>): string | null {
+  if (job.status === null) return 'it is not over yet'
+  if (!replays.allows(job.kind)) return `you may not run a ${job.kind}`
+  if (job.versionId === null || job.tag === null) return `nothing is deployed at ${job.path} any more`
+  if ((taken.get(job.tag) ?? 0) >= replays.room(job.tag)) return `the queue of tag ${job.tag} is full`
+  return null
+}
+
+async function wake(db: Database, jobs: readonly Candidate[]): Promise<void> {
+  const tags = new Set(jobs.map((job) => job.tag))
+  for (const tag of tags) if (tag !== null) await notify(db.pool, workChannel, tag).catch(() => {}) // workers poll
+}
