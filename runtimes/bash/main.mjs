@@ -14,7 +14,9 @@ import { takeSettings } from '../node/settings.mjs'
 const environment = { ...process.env }
 const settings = takeSettings(environment)
 const lineBytesMax = settings.resultBytesMax
+const largeChars = 64 << 10
 const stderrLines = 20
+const stderrLineChars = 4 << 10
 const cell = openSync(settings.cell, 'r+')
 const scopes = new Map()
 const calls = new Map()
@@ -34,7 +36,8 @@ const pipe = openPipe({
 
 function push(message) {
   out.push(message)
-  if (flushDue) return
+  if (typeof message[2] === 'string' && message[2].length > largeChars) flush() // frames have a limit
+  if (flushDue || out.length === 0) return
   flushDue = true
   setImmediate(flush)
 }
@@ -87,6 +90,7 @@ function start([, id, scope, text, jobId, stepJobId, token]) {
     openLine: '',
     errorLines: [],
     logBytes: 0,
+    streamBytes: 0,
   }
   calls.set(id, call)
   const args = JSON.parse(text)
@@ -110,8 +114,8 @@ function start([, id, scope, text, jobId, stepJobId, token]) {
   child.stdout.on('data', (piece) => takeOutput(call, piece))
   child.stderr.on('data', (piece) => {
     log(call, piece)
-    call.errorLines.push(...piece.split('\n').filter((line) => line !== ''))
-    if (call.errorLines.length > stderrLines) call.errorLines.splice(0, call.errorLines.length - stderrLines)
+    const lines = piece.split('\n').filter((line) => line !== '')
+    call.errorLines = [...call.errorLines, ...lines.map((line) => line.slice(0, stderrLineChars))].slice(-stderrLines)
   })
   child.on('error', (error) => fail(call, { name: 'ExecutionError', message: `bash could not be started: ${error.message}` }))
   // A background process that keeps the pipes open must not keep the call open: a moment after the exit the group is killed.
@@ -126,18 +130,29 @@ function argument(value) {
 
 /** Keeps the last line that is not blank; lines `WM_STREAM: …` are pieces of the call's stream. */
 function takeOutput(call, piece) {
+  if (!piece.includes('\n')) {
+    // A line without end: no more of it is kept than can be a result, and it is looked at once, when it ends.
+    if (call.openLine.length <= lineBytesMax) call.openLine += piece
+    return
+  }
   const lines = (call.openLine + piece).split('\n')
-  call.openLine = lines.pop().slice(0, lineBytesMax + 1)
+  call.openLine = lines.pop()
   let kept = ''
   for (const line of lines) {
     if (line.startsWith('WM_STREAM: ')) {
-      push(['stream', call.id, line.slice('WM_STREAM: '.length).replaceAll('\\n', '\n')])
+      stream(call, line.slice('WM_STREAM: '.length).replaceAll('\\n', '\n'))
       continue
     }
     kept += `${line}\n`
     if (line.trim() !== '') call.lastLine = line
   }
   if (kept !== '') log(call, kept)
+}
+
+function stream(call, text) {
+  if (call.streamBytes > settings.resultBytesMax) return
+  call.streamBytes += text.length
+  push(['stream', call.id, text.slice(0, settings.resultBytesMax + 1)]) // the engine cuts, and says so
 }
 
 function log(call, text) {
@@ -157,21 +172,20 @@ function finish(call, code, signal) {
     fail(call, { name: 'ExecutionError', message: `${settings.source} ${ending}${last}`, exit_code: code, signal })
     return
   }
-  const text = resultOf(call)
-  if (text.length > settings.resultBytesMax) {
-    fail(call, {
-      name: 'ResultTooLarge',
-      message: `the result is ${text.length} bytes or more; the limit is ${settings.resultBytesMax}`,
-    })
+  const file = join(call.folder, 'result.json')
+  const written = statSync(file, { throwIfNoEntry: false })
+  const large = written && written.size > settings.resultBytesMax
+  const text = large ? '' : resultOf(call, file, written)
+  const bytes = large ? written.size : text.length * 3 > settings.resultBytesMax ? Buffer.byteLength(text) : 0
+  if (bytes > settings.resultBytesMax) {
+    const limit = `the limit is ${settings.resultBytesMax} (MILLRACE_RESULT_BYTES_MAX). Keep it elsewhere, and pass on where it is`
+    fail(call, { name: 'ResultTooLarge', message: `the result of ${settings.source} is ${bytes} bytes or more; ${limit}` })
     return
   }
   if (over(call)) push(['ok', call.id, text, elapsedMs(call)])
 }
 
-function resultOf(call) {
-  const file = join(call.folder, 'result.json')
-  const written = statSync(file, { throwIfNoEntry: false })
-  if (written && written.size > settings.resultBytesMax) return ' '.repeat(settings.resultBytesMax + 1)
+function resultOf(call, file, written) {
   const text = written ? readFileSync(file, 'utf8').trim() : call.lastLine.trim()
   if (text === '') return 'null'
   try {

@@ -11,6 +11,9 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
 
 const flushMs = 1
+const largeChars = 64 << 10
+/** Of an error's message and stack; what is beyond would be cut by the engine. */
+const errorCharsMax = 64 << 10
 /** What deploying calls every step's source in its source map. */
 const stepFile = 'step.ts'
 const ownFolder = dirname(fileURLToPath(import.meta.url))
@@ -29,6 +32,7 @@ function newCall(id, scope, jobId, stepJobId, token) {
     values: null,
     written: null, // environment variables that the call itself set (undefined: deleted)
     logBytes: 0,
+    streamBytes: 0,
     over: false,
     startedMs: 0,
   }
@@ -64,7 +68,9 @@ export function createLoop({ settings, send, begin, stop }) {
 
   function push(message, nowMs) {
     out.push(message)
-    if (nowMs - lastFlushMs > flushMs) flush()
+    // Frames have a limit: large messages do not wait for others.
+    if (typeof message[2] === 'string' && message[2].length > largeChars) flush()
+    else if (nowMs - lastFlushMs > flushMs) flush()
     else if (!flushDue) {
       flushDue = true
       setImmediate(flush)
@@ -129,8 +135,10 @@ export function createLoop({ settings, send, begin, stop }) {
       failed(call, named('ResultError', `what main returned cannot be written as JSON: ${reason}; return plain data`))
       return
     }
-    if (text.length > resultBytesMax) {
-      failed(call, named('ResultTooLarge', `what main returned is ${text.length} bytes of JSON; the limit is ${resultBytesMax}`))
+    if (text.length * 3 > resultBytesMax && Buffer.byteLength(text) > resultBytesMax) {
+      const size = `what main of ${sourceOf(call.scope)} returned is ${Buffer.byteLength(text)} bytes of JSON`
+      const limit = `the limit is ${resultBytesMax} (MILLRACE_RESULT_BYTES_MAX). Keep it elsewhere, and pass on where it is`
+      failed(call, named('ResultTooLarge', `${size}; ${limit}`))
       return
     }
     const nowMs = performance.now()
@@ -163,10 +171,10 @@ export function createLoop({ settings, send, begin, stop }) {
 
   function describeError(error) {
     if (!(error instanceof Error) && !(error && typeof error === 'object' && typeof error.message === 'string')) {
-      return { name: 'Error', message: `thrown: ${typeof error === 'string' ? error : preview(error)}` }
+      return { name: 'Error', message: short(`thrown: ${typeof error === 'string' ? error : preview(error)}`) }
     }
-    const described = { name: String(error.name ?? 'Error'), message: ownNames(String(error.message)) }
-    if (typeof error.stack === 'string') described.stack = ownFrames(error.stack)
+    const described = { name: short(String(error.name ?? 'Error')), message: ownNames(short(String(error.message))) }
+    if (typeof error.stack === 'string') described.stack = ownFrames(short(error.stack))
     for (const key of Object.keys(error)) {
       if (key in described) continue
       const text = preview(error[key])
@@ -210,7 +218,7 @@ export function createLoop({ settings, send, begin, stop }) {
   function write(text) {
     const call = storage.getStore()
     if (call === undefined) {
-      push(['log', 0, text], performance.now())
+      push(['log', 0, text.slice(0, logBytesMax)], performance.now())
       return
     }
     if (call.over) return
@@ -227,13 +235,18 @@ export function createLoop({ settings, send, begin, stop }) {
     const kept = []
     for (const line of text.split('\n')) {
       if (line.startsWith('WM_STREAM: ')) {
-        const piece = line.slice('WM_STREAM: '.length).replaceAll('\\n', '\n')
-        push(['stream', call.id, piece], performance.now())
+        stream(call, line.slice('WM_STREAM: '.length).replaceAll('\\n', '\n'))
       } else {
         kept.push(line)
       }
     }
     return kept.join('\n') === '' ? '' : kept.join('\n')
+  }
+
+  function stream(call, text) {
+    if (call.streamBytes > resultBytesMax) return
+    call.streamBytes += text.length
+    push(['stream', call.id, text.slice(0, resultBytesMax + 1)], performance.now()) // the engine cuts, and says so
   }
 
   function takeOverConsole() {
@@ -277,7 +290,7 @@ export function createLoop({ settings, send, begin, stop }) {
     },
     stream(text) {
       const call = storage.getStore()
-      if (call && !call.over) push(['stream', call.id, String(text)], performance.now())
+      if (call && !call.over) stream(call, String(text))
     },
   }
   // A replacer for JSON.stringify would cost every result; this costs those with a BigInt in them.
@@ -398,6 +411,10 @@ function named(name, message) {
   error.name = name
   delete error.stack
   return error
+}
+
+function short(text) {
+  return text.length > errorCharsMax ? `${text.slice(0, errorCharsMax)}… (cut)` : text
 }
 
 function preview(value) {

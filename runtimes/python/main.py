@@ -32,6 +32,8 @@ from termios import FIONREAD
 from millrace_values import Unprintable, print_value
 
 FRAME_BYTES_MAX = 256 << 20
+LARGE_CHARS = 64 << 10  # messages of this size do not wait for others: frames have a limit
+ERROR_CHARS_MAX = 64 << 10  # what is beyond would be cut by the engine
 FLUSH_SECONDS = 0.001
 CALL_NAMES = ("WM_JOB_ID", "WM_FLOW_JOB_ID", "WM_ROOT_FLOW_JOB_ID", "WM_ROOT_JOB_ID", "WM_TOKEN")
 SPAWN_EVENTS = frozenset("subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn".split())
@@ -150,6 +152,7 @@ class Call:
 
     id = 0
     log_bytes = 0
+    stream_bytes = 0
 
 
 class Log(io.TextIOBase):
@@ -199,7 +202,7 @@ def emit(text):
         kept = []
         for line in text.splitlines(True):
             if line.startswith("WM_STREAM: "):
-                out.append(["stream", Call.id, line[11:].rstrip("\n").replace("\\n", "\n")])
+                send_stream(line[11:].rstrip("\n").replace("\\n", "\n"))
             else:
                 kept.append(line)
         text = "".join(kept)
@@ -207,6 +210,15 @@ def emit(text):
         Call.log_bytes += len(text)
         out.append(["log", Call.id, text[: LOG_BYTES_MAX + 1]])
     soon()
+
+
+def send_stream(text):
+    if Call.stream_bytes > RESULT_BYTES_MAX:
+        return
+    Call.stream_bytes += len(text)
+    out.append(["stream", Call.id, text[: RESULT_BYTES_MAX + 1]])  # the engine cuts, and says so
+    if len(text) > LARGE_CHARS:
+        flush()
 
 
 def soon():
@@ -256,7 +268,7 @@ def progress(percent):
 
 
 def stream(text):
-    out.append(["stream", Call.id, str(text)])
+    send_stream(str(text))
     soon()
 
 
@@ -329,9 +341,18 @@ def reaches_out(tree):
 # ---- errors
 
 
+def too_large(size):
+    message = f"what main of {SOURCE} returned is {size} bytes of JSON; the limit is {RESULT_BYTES_MAX} (MILLRACE_RESULT_BYTES_MAX)"
+    return {"name": "ResultTooLarge", "message": f"{message}. Keep it elsewhere, and pass on where it is"}
+
+
+def short(text):
+    return text if len(text) <= ERROR_CHARS_MAX else text[:ERROR_CHARS_MAX] + "… (cut)"
+
+
 def describe(error):
     name = type(error).__name__
-    message = str(error)
+    message = short(str(error))
     if isinstance(error, SystemExit):
         name, message = "ExitError", f"sys.exit({error.code!r}) was called; a step ends by returning or raising"
     elif isinstance(error, MemoryError):
@@ -344,7 +365,7 @@ def describe(error):
         trace = trace.tb_next
     try:
         lines = traceback.format_exception(type(error), error, trace)
-        described["stack"] = "".join(lines).rstrip("\n")
+        described["stack"] = short("".join(lines).rstrip("\n"))
     except Exception:
         pass
     return described
@@ -410,6 +431,7 @@ def serve(main, impure):
         tell_begun(cell, 0, call_id, call_id)
         Call.id = call_id
         Call.log_bytes = 0
+        Call.stream_bytes = 0
         started = perf_counter()
         try:
             if impure:
@@ -427,9 +449,9 @@ def serve(main, impure):
             elif isinstance(value, types.GeneratorType):
                 value = list(value)
             printed = print_value(value)
-            if len(printed) > RESULT_BYTES_MAX:
-                too_large = f"what main returned is {len(printed)} bytes of JSON; the limit is {RESULT_BYTES_MAX}"
-                answer = ["error", call_id, {"name": "ResultTooLarge", "message": too_large}, 0]
+            size = len(printed) * 4 > RESULT_BYTES_MAX and len(printed.encode("utf-8", "surrogatepass"))
+            if size > RESULT_BYTES_MAX:
+                answer = ["error", call_id, too_large(size), 0]
             else:
                 answer = ["ok", call_id, printed, 0]
         except BaseException as error:

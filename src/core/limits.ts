@@ -4,7 +4,7 @@
 export interface Limits {
   /** An HTTP body, in bytes. More is answered 413. */
   bodyBytesMax: number
-  /** One step's result or one job's arguments, in bytes. More fails the step. */
+  /** One step's result, arguments or stream, in bytes. More fails the step (a stream is cut). */
   resultBytesMax: number
   /** Nesting of any JSON that enters. Deeper is answered 400 (Postgres and most parsers give up near 1,000+). */
   jsonDepthMax: number
@@ -46,6 +46,10 @@ export interface Limits {
   stepTimeoutMs: number
   cancelGraceMs: number
   runnerStartMs: number
+  /** Arguments under way to one runner, in bytes, beyond which it gets no further call. */
+  runnerArgsBytesMax: number
+  /** A runner that has calls, runs none and begins none for so long hangs, and is replaced. */
+  runnerStuckMs: number
   /** Memory of one runner, in MiB. */
   runnerMemoryMib: number
   /** Bytes of log kept per step. The rest is cut, and the log says so. */
@@ -93,6 +97,8 @@ export const defaultLimits: Limits = {
   stepTimeoutMs: 900_000,
   cancelGraceMs: 1_000,
   runnerStartMs: 20_000,
+  runnerArgsBytesMax: 8 * MiB,
+  runnerStuckMs: 10_000,
   runnerMemoryMib: 512,
   logBytesMax: 1 * MiB,
   expressionMs: 1_000,

@@ -20,6 +20,19 @@ export function memoryError(memoryMib: number): UserError {
   return { name: 'OutOfMemory', message }
 }
 
+export function stuckError(stuckMs: number): UserError {
+  return {
+    name: 'RunnerExit',
+    message: `the runner began no call for ${stuckMs / 1000} s: code of an earlier call keeps it busy`,
+  }
+}
+
+/** `what`: what main returned, say. */
+export function tooLargeError(what: string, bytes: number, bytesMax: number): UserError {
+  const message = `${what} is ${bytes} bytes of JSON; the limit is ${bytesMax} (MILLRACE_RESULT_BYTES_MAX). Keep it elsewhere, and pass on where it is`
+  return { name: 'ResultTooLarge', message }
+}
+
 /** Why a runner ended by itself. `stderr` is the last it printed there. */
 export function exitError(exit: Exit, stderr: string, memoryMib: number): UserError {
   if (exit.startFault !== null) return { name: 'RunnerExit', message: `the runner could not be started: ${exit.startFault}` }

@@ -13,7 +13,16 @@ import {
   type ScopeEnvironment,
   type ToRuntime,
 } from '../core/wire/messages.ts'
-import { canceledError, exitError, isDeeper, memoryError, reportedError, timeoutError } from './failures.ts'
+import {
+  canceledError,
+  exitError,
+  isDeeper,
+  memoryError,
+  reportedError,
+  stuckError,
+  timeoutError,
+  tooLargeError,
+} from './failures.ts'
 import type { Call, RunnerSpec } from './pool_types.ts'
 import type { Runtime } from './runtimes.ts'
 import type { Exit, Transport } from './transport/transport.ts'
@@ -27,6 +36,7 @@ export class Entry {
   /** Runners that died while it ran. */
   crashes = 0
   logBytes = 0
+  streamBytes = 0
   /** Sent to an idle runner in this turn of the event loop. */
   fresh = false
   /** It is to stop: the failure its call gets, and when the runner is killed if it goes on. */
@@ -60,8 +70,6 @@ export interface RunnerOwner {
   died(runner: Runner, error: UserError, again: Entry[]): void
 }
 
-/** Arguments under way to one runner, beyond which it gets no further call. */
-const windowBytesMax = 8 << 20
 /** Work a runner is given ahead: calls that are slow are not queued where a runner with more room could take them. */
 const windowMs = 50
 const scopesMax = 1_000
@@ -107,6 +115,9 @@ export class Runner {
   #killedFor: UserError | null = null
   #guiltyKnown = false
   #stopDeadlineMs = Infinity
+  /** Since when it has calls, runs none, and the last one it began is this. */
+  #stuckSinceMs = 0
+  #stuckAt = -1
 
   constructor({ spec, runtime, limits, owner, dirty }: RunnerOptions) {
     this.spec = spec
@@ -127,7 +138,7 @@ export class Runner {
 
   /** Calls it may still be given. */
   room(): number {
-    if (this.state !== 'ready' || this.alone || (this.#bytes > windowBytesMax && this.entries.size > 0)) return 0
+    if (this.state !== 'ready' || this.alone || (this.#bytes > this.#limits.runnerArgsBytesMax && this.entries.size > 0)) return 0
     return this.#window - this.entries.size
   }
 
@@ -199,7 +210,7 @@ export class Runner {
           this.entries.get(message[1])?.call.progressed(Math.min(100, Math.max(0, Math.round(Number(message[2]) || 0))))
           break
         case 'stream':
-          this.entries.get(message[1])?.call.streamed(storableText(String(message[2])))
+          this.#stream(message[1], String(message[2]))
           break
         case 'begin':
           this.#begunTold = Math.max(this.#begunTold, Number(message[1]) || 0)
@@ -240,8 +251,7 @@ export class Runner {
     const { resultBytesMax, jsonDepthMax } = this.#limits
     if (entry.stopError !== null) entry.fail(entry.stopError, ms)
     else if (value.length * 3 > resultBytesMax && Buffer.byteLength(value) > resultBytesMax) {
-      const message = `what main returned is ${Buffer.byteLength(value)} bytes of JSON; the limit is ${resultBytesMax}`
-      entry.fail({ name: 'ResultTooLarge', message }, ms)
+      entry.fail(tooLargeError(`what main of ${this.spec.sourceName} returned`, Buffer.byteLength(value), resultBytesMax), ms)
     } else if (isDeeper(value, jsonDepthMax)) {
       const message = `what main returned is nested deeper than ${jsonDepthMax} levels; flatten it`
       entry.fail({ name: 'ResultError', message }, ms)
@@ -271,6 +281,15 @@ export class Runner {
       entry.logBytes = Infinity
     }
     entry.call.logged(kept)
+  }
+
+  /** A streamed result is a result: no more of it is kept than of one. */
+  #stream(id: unknown, text: string): void {
+    const entry = this.entries.get(id as number)
+    if (entry === undefined || entry.answered || entry.streamBytes > this.#limits.resultBytesMax) return
+    entry.streamBytes += Buffer.byteLength(text)
+    if (entry.streamBytes <= this.#limits.resultBytesMax) entry.call.streamed(storableText(text))
+    else this.#log(id, `[the stream was cut here: a step may stream ${this.#limits.resultBytesMax} bytes]\n`)
   }
 
   #fitWindow(ms: number): void {
@@ -304,15 +323,18 @@ export class Runner {
     }
     if (nowMs > this.#stopDeadlineMs) this.#transport.kill()
     if (this.entries.size > 0) this.#watchCalls(nowMs)
+    else this.#stuckAt = -1
     if (this.#runtime.watchMemory && this.#killedFor === null) this.#watchMemory()
   }
 
   #watchCalls(nowMs: number): void {
     const { begun, oldest } = this.#progress()
     let overdue: UserError | null = null
+    let runs = false
     for (const entry of this.entries.values()) {
       if (entry.id > begun) break
       if (entry.id < oldest) continue
+      runs = true
       if (entry.begunMs === 0) entry.begunMs = nowMs
       if (entry.stopError === null) {
         if (nowMs - entry.begunMs > entry.call.timeoutMs) this.#stop(entry, timeoutError(entry.call.timeoutMs), nowMs)
@@ -322,6 +344,17 @@ export class Runner {
       }
     }
     if (overdue !== null) this.kill(overdue, true)
+    this.#watchStuck(runs, begun, nowMs)
+  }
+
+  /** Code that goes on after its answer may never let the runtime look for the next call. */
+  #watchStuck(runs: boolean, begun: number, nowMs: number): void {
+    if (runs || begun !== this.#stuckAt) {
+      this.#stuckAt = begun
+      this.#stuckSinceMs = nowMs
+    } else if (nowMs - this.#stuckSinceMs > this.#limits.runnerStuckMs) {
+      this.kill(stuckError(this.#limits.runnerStuckMs), false)
+    }
   }
 
   #watchMemory(): void {

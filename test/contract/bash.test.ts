@@ -25,6 +25,12 @@ case "$what" in
   nul) printf 'a\\000b' ;;
   big) head -c "$value" /dev/zero | tr '\\0' x ;;
   pieces) echo 'WM_STREAM: one '; echo 'WM_STREAM: two' ;;
+  flood)
+    line=$(head -c 99999 /dev/zero | tr '\\0' s)
+    for _ in $(seq 1 $((value / 99999))); do echo "WM_STREAM: $line"; done
+    head -c "$value" /dev/zero | tr '\\0' l | fold -w 99
+    head -c "$value" /dev/zero | tr '\\0' e >&2
+    exit 1 ;;
   detach) setsid sleep 1000 > /dev/null 2>&1 & echo $! ;;
 esac
 `
@@ -52,6 +58,12 @@ describe('Bash', () => {
     ['a line without its end', 'printf 42', 42],
   ])('the result is %s', async (_name, code, value) => {
     expect(await run(code).answer).toMatchObject({ ok: true, value })
+  })
+
+  test('a gigabyte without an end of line is neither kept nor looked through again and again', async () => {
+    const { error } = await run('head -c 400000000 /dev/zero | tr "\\0" x').answer
+    expect(error).toMatchObject({ name: 'ResultTooLarge' })
+    expect(await run('head -c 400000000 /dev/zero | tr "\\0" x; echo; echo done').answer).toMatchObject({ value: 'done' })
   })
 
   test('arguments are positional: text as it is, anything else as JSON', async () => {

@@ -45,6 +45,10 @@ export async function main(what, value) {
       console.log('WM_STREAM: one ')
       globalThis.millrace.stream('two')
       return
+    case 'flood':
+      for (let i = 0; i < 30; i++) globalThis.millrace.stream('s'.repeat(value / 30))
+      for (let i = 0; i < value / 100; i++) console.log('l'.repeat(99))
+      throw new Error('e'.repeat(value))
     case 'cyclic': {
       const a = {}
       a.a = a

@@ -43,6 +43,12 @@ def main(what, value=None):
         print("WM_STREAM: one ")
         millrace.stream("two")
         return
+    if what == "flood":
+        for _ in range(30):
+            millrace.stream("s" * (value // 30))
+        for _ in range(value // 100):
+            print("l" * 99)
+        raise ValueError("e" * value)
     if what == "cyclic":
         return lambda: None
     if what == "detach":

@@ -28,6 +28,7 @@ export interface Subject {
    *   nul         return a string with a NUL character and half of a surrogate pair, where the language can
    *   big         return a string of value characters
    *   pieces      stream 'one ' and 'two'
+   *   flood       stream and print (with line ends) value characters each, and fail with a message as long
    *   detach      start a process that sleeps for long and does not end by itself, return its pid
    */
   program: string
@@ -146,6 +147,16 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
       expect(call.stream).toBe('one two')
     })
 
+    test('a flood of output, stream and error is cut, each at its limit, and the next call is as fast as ever', async () => {
+      const flood = run('flood', 3_000_000)
+      const { error } = await flood.answer
+      expect(error!.message.length).toBeLessThan(100_000)
+      expect(flood.stream.length).toBeLessThan(101_000)
+      expect(flood.log).toContain('the log was cut here')
+      expect(flood.log.length).toBeLessThan(10_300)
+      expect(await run('echo', 1).answer).toMatchObject({ value: 1 })
+    })
+
     test('a call that exits fails, and its neighbours do not notice', async () => {
       const calls = [run('echo', 1), run('exit'), run('echo', 2)]
       const [before, exit, after] = await Promise.all(calls.map((call) => call.answer))
@@ -217,7 +228,7 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
     test('a result beyond the limit fails the step', async () => {
       const { error } = await run('big', 200_000).answer
       expect(error).toMatchObject({ name: 'ResultTooLarge' })
-      expect(error!.message).toContain('100000')
+      expect(error!.message).toMatch(/contract\/step.* \d{6} bytes.* 100000 \(MILLRACE_RESULT_BYTES_MAX\)/)
       expect(String((await run('big', 90_000).answer).value)).toHaveLength(90_000)
     })
 

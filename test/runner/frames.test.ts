@@ -4,6 +4,7 @@ import {
   encodeFrame,
   FrameReader,
   frameBytesMax,
+  frameBytesMaxOf,
   jsonCodec,
   msgpackCodec,
   ProtocolFault,
@@ -27,6 +28,27 @@ describe.each([jsonCodec, msgpackCodec])('frames of $name', (codec) => {
     expect(() => decodeFrame(codec, Buffer.from([0xc1, 0xc1]))).toThrow(ProtocolFault)
     expect(() => decodeFrame(codec, encodeFrame(codec, { a: 1 } as never).subarray(4))).toThrow(ProtocolFault)
   })
+})
+
+test('a frame as large as allowed comes out whole, and one byte more is refused before any of it is kept', () => {
+  const reader = new FrameReader(1_000)
+  const frame = encodeFrame(msgpackCodec, ['x'.repeat(996)])
+  expect(frame.length).toBe(4 + 1_000)
+  const seen: number[] = []
+  reader.push(frame.subarray(0, 500), (body) => seen.push(body.length))
+  reader.push(frame.subarray(500), (body) => seen.push(body.length))
+  expect(seen).toEqual([1_000])
+  const larger = encodeFrame(msgpackCodec, ['x'.repeat(997)])
+  expect(() => reader.push(larger.subarray(0, 4), () => {})).toThrow('frame of 1001 bytes (1 to 1000 allowed)')
+})
+
+test('there is room in a frame for one result of the largest size, whatever has to be escaped in it', () => {
+  const bytesMax = 100_000
+  const value = JSON.stringify(['"'.repeat(49_998)])
+  expect(value.length).toBeLessThanOrEqual(bytesMax)
+  for (const codec of [jsonCodec, msgpackCodec]) {
+    expect(encodeFrame(codec, [['ok', 1, value, 1]]).length).toBeLessThanOrEqual(frameBytesMaxOf(bytesMax))
+  }
 })
 
 test.each([0, frameBytesMax + 1, 0x80000000, 0xffffffff])(

@@ -66,6 +66,70 @@ describe('the runner pool', () => {
     expect(pool.stats()[0]!.restarts).toBeGreaterThan(0)
   })
 
+  test('a runtime that sends far more than a result may be is cut off before the engine has read it', async () => {
+    const { spec, call } = open('node')
+    const own = spec(
+      `import fs from 'node:fs'
+      export async function main(value) {
+        if (value !== 'flood') return value
+        const body = Buffer.alloc(200 << 20, 'x')
+        const head = Buffer.alloc(4)
+        head.writeUInt32LE(body.length)
+        fs.writeSync(4, head)
+        for (let at = 0; at < body.length;) at += fs.writeSync(4, body, at)
+      }`,
+      { params },
+    )
+    await call(own, { value: 1 }).answer
+    const before = process.memoryUsage().rss
+    const { error } = await call(own, { value: 'flood' }).answer
+    const grownMib = (process.memoryUsage().rss - before) / 2 ** 20
+    expect(error).toMatchObject({ name: 'ProtocolError' })
+    expect(error!.message).toContain('frame of 209715200 bytes')
+    expect(grownMib).toBeLessThan(32)
+    expect(await call(own, { value: 2 }).answer).toMatchObject({ value: 2 })
+  })
+
+  test('a result of 100 MB fails its step in the runner, and nothing of it reaches the engine', async () => {
+    const { spec, call } = open('node')
+    const own = spec('export const main = (value) => "x".repeat(value)', { params })
+    await call(own, { value: 1 }).answer
+    const before = process.memoryUsage().rss
+    const { error } = await call(own, { value: 100_000_000 }).answer
+    const grownMib = (process.memoryUsage().rss - before) / 2 ** 20
+    expect(error).toMatchObject({ name: 'ResultTooLarge' })
+    expect(error!.message).toContain('100000002 bytes of JSON; the limit is 16777216 (MILLRACE_RESULT_BYTES_MAX)')
+    expect(grownMib).toBeLessThan(32)
+    expect(await call(own, { value: 3 }).answer).toMatchObject({ value: 'xxx' })
+  })
+
+  test.each(['node', 'python'] as const)('a result of just the largest size is taken (%s)', async (runtime) => {
+    const { spec, call } = open(runtime)
+    const own = spec(
+      runtime === 'node' ? 'export const main = (value) => "\\"".repeat(value)' : 'def main(value):\n    return "\\"" * value',
+      { params },
+    )
+    const { value } = await call(own, { value: (8 << 20) - 1 }).answer
+    expect(String(value)).toHaveLength((8 << 20) - 1)
+    expect((await call(own, { value: 8 << 20 }).answer).error).toMatchObject({ name: 'ResultTooLarge' })
+  })
+
+  test('code that goes on for ever after its answer does not keep the calls behind it waiting for ever', async () => {
+    const { spec, call, pool } = open('node', { limits: { runnerStuckMs: 400 } })
+    const own = spec(
+      `export function main(value) {
+        if (value === 'stay') setImmediate(() => { for (;;); })
+        return value
+      }`,
+      { params },
+    )
+    expect(await call(own, { value: 'stay' }).answer).toMatchObject({ value: 'stay' })
+    const behind = [1, 2, 3].map((value) => call(own, { value }))
+    const answers = await Promise.all(behind.map((one) => one.answer))
+    expect(answers.map((answer) => answer.value)).toEqual([1, 2, 3])
+    expect(pool.stats()[0]!.restarts).toBe(1)
+  })
+
   test('a result for a call that is not under way is refused as a whole', async () => {
     const { spec, call } = open('python')
     const own = spec(

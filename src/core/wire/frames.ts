@@ -1,10 +1,19 @@
 // Frames: a 4-byte little-endian length, then a body that a codec turns into an array of messages.
 //   F1. HOT. Per read: no copy unless a frame spans reads. Per frame: one decode.
-//   F2. What breaks the protocol (a length of 0 or beyond frameBytesMax, a body that is no list) is thrown as a ProtocolFault;
-//       the runner that sent it is replaced.
+//   F2. What breaks the protocol (a length of 0 or beyond what is allowed, a body that is no list) is thrown as a ProtocolFault;
+//       the runner that sent it is replaced. A length that is too large is refused before any of its body is kept.
+//   F3. A frame that spans reads is held once: its bytes are copied where they will be decoded.
 import { unpack, pack } from 'msgpackr'
 
 export const frameBytesMax = 256 << 20
+
+/**
+ * The largest frame a runtime has to send: one result, printed as a string inside JSON (each of its quotes escaped), and
+ * smaller messages beside it.
+ */
+export function frameBytesMaxOf(resultBytesMax: number): number {
+  return 2 * resultBytesMax + (4 << 20)
+}
 
 export class ProtocolFault extends Error {}
 
@@ -47,41 +56,55 @@ export function decodeFrame(codec: Codec, body: Buffer): unknown[] {
 
 /** Cuts a byte stream into frame bodies. The bodies are views: decode them before the next push. */
 export class FrameReader {
-  #rest: Buffer[] = []
-  #restBytes = 0
+  readonly #bytesMax: number
+  /** The start of a length that spans reads. */
+  #head: Buffer | null = null
+  /** The body of a frame that spans reads, and how much of it is there. */
+  #body: Buffer | null = null
+  #filled = 0
 
-  push(chunk: Buffer, onBody: (body: Buffer) => void): void {
-    if (this.#restBytes > 0) {
-      this.#rest.push(chunk)
-      this.#restBytes += chunk.length
-      if (this.#restBytes < this.#needed()) return
-      chunk = this.#rest.length === 1 ? this.#rest[0]! : Buffer.concat(this.#rest, this.#restBytes)
-      this.#rest = []
-      this.#restBytes = 0
-    }
-    let at = 0
-    while (chunk.length - at >= 4) {
-      const length = frameLength(chunk, at)
-      if (chunk.length - at - 4 < length) break
-      onBody(chunk.subarray(at + 4, at + 4 + length))
-      at += 4 + length
-    }
-    if (at < chunk.length) {
-      this.#rest.push(at === 0 ? chunk : chunk.subarray(at))
-      this.#restBytes = chunk.length - at
-    }
+  constructor(bytesMax = frameBytesMax) {
+    this.#bytesMax = bytesMax
   }
 
-  /** Bytes needed before the frame at the head of the rest is whole (a large frame is concatenated once, not per read). */
-  #needed(): number {
-    const head = this.#rest[0]!
-    if (head.length >= 4) return 4 + frameLength(head, 0)
-    return this.#restBytes >= 4 ? 4 + frameLength(Buffer.concat(this.#rest), 0) : 4
+  push(chunk: Buffer, onBody: (body: Buffer) => void): void {
+    let at = 0
+    if (this.#body !== null) {
+      at = this.#fill(this.#body, chunk, 0)
+      if (this.#filled < this.#body.length) return
+      const body = this.#body
+      this.#body = null
+      onBody(body)
+    } else if (this.#head !== null) {
+      chunk = Buffer.concat([this.#head, chunk])
+      this.#head = null
+    }
+    while (chunk.length - at >= 4) {
+      const length = frameLength(chunk, at, this.#bytesMax)
+      at += 4
+      if (chunk.length - at < length) {
+        this.#body = Buffer.allocUnsafeSlow(length)
+        this.#filled = 0
+        this.#fill(this.#body, chunk, at)
+        return
+      }
+      onBody(chunk.subarray(at, at + length))
+      at += length
+    }
+    if (at < chunk.length) this.#head = Buffer.from(chunk.subarray(at))
+  }
+
+  /** Copies what belongs to the body; gives where that ends in the chunk. */
+  #fill(body: Buffer, chunk: Buffer, from: number): number {
+    const end = Math.min(chunk.length, from + body.length - this.#filled)
+    chunk.copy(body, this.#filled, from, end)
+    this.#filled += end - from
+    return end
   }
 }
 
-function frameLength(bytes: Buffer, at: number): number {
+function frameLength(bytes: Buffer, at: number, bytesMax: number): number {
   const length = bytes.readUInt32LE(at)
-  if (length === 0 || length > frameBytesMax) throw new ProtocolFault(`frame of ${length} bytes (1 to ${frameBytesMax} allowed)`)
+  if (length === 0 || length > bytesMax) throw new ProtocolFault(`frame of ${length} bytes (1 to ${bytesMax} allowed)`)
   return length
 }

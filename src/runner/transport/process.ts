@@ -18,7 +18,7 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { decodeFrame, encodeFrame, FrameReader, ProtocolFault } from '../../core/wire/frames.ts'
+import { decodeFrame, encodeFrame, frameBytesMaxOf, FrameReader, ProtocolFault } from '../../core/wire/frames.ts'
 import type { ToRuntime } from '../../core/wire/messages.ts'
 import type { Runtime } from '../runtimes.ts'
 import type { Exit, LaunchSettings, Progress, Transport, TransportEvents } from './transport.ts'
@@ -83,7 +83,7 @@ class ProcessTransport implements Transport {
         MILLRACE_LOG_BYTES_MAX: String(settings.logBytesMax),
       },
     })
-    this.#listen()
+    this.#listen(frameBytesMaxOf(settings.resultBytesMax))
   }
 
   get pid(): number {
@@ -112,9 +112,9 @@ class ProcessTransport implements Transport {
     signalGroup(this.#child.pid)
   }
 
-  #listen(): void {
+  #listen(frameBytesMax: number): void {
     const { stdin, stdout, stderr } = this.#child
-    const reader = new FrameReader()
+    const reader = new FrameReader(frameBytesMax)
     const onBody = (body: Buffer) => {
       this.#unlinkCell() // the runtime has it open by now: no kill of this process leaves it behind
       this.#events.received(decodeFrame(this.#codec, body))
