@@ -225,4 +225,293 @@ create table job_progress (
   at timestamptz not null default clock_timestamp()
 );
 
+-- Audit. Views over what is always there, and tables that are only written while audit mode is on (audit_record). Then
+-- triggers on the tables themselves write them, so that a fault of the engine cannot hide by not reporting itself.
+-- While it is off there is no trigger, and nothing to pay. docs/audit.md explains each of them.
+
+-- The one recording: on while ended_at is null. Switching on again starts a new one.
+create table audit_recording (
+  one boolean primary key default true check (one),
+  started_at timestamptz not null default clock_timestamp(),
+  ended_at timestamptz
+);
+
+-- Order of everything that is recorded. Rows of one job get their number under that job's row lock, so in the order things happened.
+create sequence audit_n;
+
+-- The worker that this connection belongs to: those that claims and commits go through are named after it. Null: any other.
+create function audit_writer() returns integer language sql stable parallel safe as $$
+  select substring(current_setting('application_name') from '^millrace (?:claim|commit) (\d+)$')::integer
+$$;
+
+-- Every change of a job's state, epoch, worker or loss count. to_state is null when it has left job.
+create table audit_transition (
+  n bigint not null default nextval('audit_n'),
+  job_id uuid not null,
+  cause text not null, -- accepted | claimed | released | parked | due | lost | cancel_asked | ended | canceled | other
+  from_state job_state,
+  to_state job_state,
+  from_epoch integer,
+  to_epoch integer,
+  from_worker integer,
+  to_worker integer,
+  lost smallint not null,
+  version_id bigint not null,
+  run_at timestamptz,
+  writer integer default audit_writer(),
+  txid xid8 not null default pg_current_xact_id(),
+  at timestamptz not null default clock_timestamp(),
+  primary key (job_id, n)
+);
+
+-- Every change of job_done: an insert is the end of a job, and nothing else may happen to it.
+create table audit_end (
+  n bigint not null default nextval('audit_n'),
+  job_id uuid not null,
+  op text not null, -- insert | update | delete
+  status text not null,
+  worker_id integer,
+  lost smallint not null,
+  version_id bigint not null,
+  txid xid8 not null default pg_current_xact_id(),
+  at timestamptz not null default clock_timestamp(),
+  primary key (job_id, n)
+);
+
+-- Every record that was made durable before its job's end, and under which claim.
+create table audit_record_kept (
+  n bigint not null default nextval('audit_n'),
+  job_id uuid not null,
+  op text not null, -- insert | update
+  place integer not null, -- job_journal.n
+  epoch integer,
+  worker_id integer,
+  record_md5 text not null,
+  writer integer default audit_writer(),
+  at timestamptz not null default clock_timestamp(),
+  primary key (job_id, n)
+);
+
+-- Every change of job_key.
+create table audit_key (
+  n bigint primary key default nextval('audit_n'),
+  op text not null, -- insert | update | delete
+  workspace_id text not null,
+  key text not null,
+  job_id uuid not null,
+  at timestamptz not null default clock_timestamp()
+);
+
+-- Every change of a worker's state.
+create table audit_worker_state (
+  n bigint primary key default nextval('audit_n'),
+  worker_id integer not null,
+  from_state text,
+  to_state text not null,
+  at timestamptz not null default clock_timestamp()
+);
+
+-- Writes of workers that were refused, because (job, worker, epoch) held no longer. Workers write this themselves: a write that
+-- matches nothing fires no trigger.
+create table audit_refusal (
+  n bigint not null default nextval('audit_n'),
+  job_id uuid not null,
+  epoch integer not null,
+  worker_id integer not null,
+  what text not null, -- finish | journal | release
+  -- stale: the job was taken over | repeat: the same write had been committed, and its reply was lost | foreign: somebody else
+  -- has ended the claim in this worker's name, which must not be
+  kind text not null,
+  job_epoch integer, -- whose the job was at that moment; null: it was over
+  job_worker integer,
+  at timestamptz not null default clock_timestamp(),
+  primary key (job_id, n)
+);
+
+create function audit_job_inserted() returns trigger language plpgsql as $$
+begin
+  insert into audit_transition (job_id, cause, to_state, to_epoch, to_worker, lost, version_id, run_at)
+  select id, 'accepted', state, epoch, worker_id, lost, version_id, run_at from new_rows;
+  return null;
+end $$;
+
+-- The plan of the join is kept from the first call, whatever its size was: no nested loops.
+create function audit_job_updated() returns trigger language plpgsql set enable_nestloop = off as $$
+begin
+  insert into audit_transition (job_id, cause, from_state, to_state, from_epoch, to_epoch, from_worker, to_worker, lost, version_id, run_at)
+  select o.id,
+         case
+           when o.state = 'ready' and n.state = 'running' then 'claimed'
+           when o.state = 'running' and n.state = 'ready' and n.lost > o.lost then 'lost'
+           when o.state = 'running' and n.state = 'ready' then 'released'
+           when o.state = 'running' and n.state = 'parked' then 'parked'
+           when o.state = 'parked' and n.state = 'ready' then 'due'
+           when o.state = n.state and o.epoch = n.epoch and o.canceled_by is distinct from n.canceled_by then 'cancel_asked'
+           else 'other'
+         end,
+         o.state, n.state, o.epoch, n.epoch, o.worker_id, n.worker_id, n.lost, n.version_id, n.run_at
+    from old_rows o join new_rows n on o.id = n.id
+   where (o.state, o.epoch, o.worker_id, o.lost, o.version_id, o.canceled_by)
+         is distinct from (n.state, n.epoch, n.worker_id, n.lost, n.version_id, n.canceled_by);
+  return null;
+end $$;
+
+create function audit_job_deleted() returns trigger language plpgsql as $$
+begin
+  insert into audit_transition (job_id, cause, from_state, from_epoch, from_worker, lost, version_id)
+  select id, case when state = 'running' then 'ended' else 'canceled' end, state, epoch, worker_id, lost, version_id from old_rows;
+  return null;
+end $$;
+
+create function audit_end_changed() returns trigger language plpgsql as $$
+begin
+  insert into audit_end (job_id, op, status, worker_id, lost, version_id)
+  select id, lower(tg_op), status, worker_id, lost, version_id from changed_rows;
+  return null;
+end $$;
+
+create function audit_journal_changed() returns trigger language plpgsql set enable_nestloop = off as $$
+begin
+  insert into audit_record_kept (job_id, op, place, epoch, worker_id, record_md5)
+  select c.job_id, lower(tg_op), c.n, job.epoch, job.worker_id, md5(c.record::text)
+    from changed_rows c left join job on job.id = c.job_id;
+  return null;
+end $$;
+
+create function audit_key_changed() returns trigger language plpgsql as $$
+begin
+  insert into audit_key (op, workspace_id, key, job_id)
+  select lower(tg_op), workspace_id, key, job_id from changed_rows;
+  return null;
+end $$;
+
+create function audit_worker_changed() returns trigger language plpgsql as $$
+begin
+  insert into audit_worker_state (worker_id, from_state, to_state)
+  values (new.id, case when tg_op = 'UPDATE' then old.state end, new.state);
+  return null;
+end $$;
+
+-- Switches audit mode on (with a new, empty record) or off (keeping it). False: it was so already. The tables are locked first, and
+-- together, so that a record begins and ends at one moment; callers set lock_timeout.
+create function audit_record(recording boolean) returns boolean language plpgsql as $$
+begin
+  perform pg_advisory_xact_lock(hashtextextended('millrace audit', 0));
+  if recording = exists (select from audit_recording where ended_at is null) then return false; end if;
+  lock table only job, job_done, job_journal, job_key, worker in share row exclusive mode;
+  if not recording then
+    drop trigger audit_inserted on job;
+    drop trigger audit_updated on job;
+    drop trigger audit_deleted on job;
+    drop trigger audit_inserted on job_done;
+    drop trigger audit_updated on job_done;
+    drop trigger audit_deleted on job_done;
+    drop trigger audit_inserted on job_journal;
+    drop trigger audit_updated on job_journal;
+    drop trigger audit_inserted on job_key;
+    drop trigger audit_updated on job_key;
+    drop trigger audit_deleted on job_key;
+    drop trigger audit_changed on worker;
+    drop trigger audit_added on worker;
+    update audit_recording set ended_at = clock_timestamp();
+    return true;
+  end if;
+  perform audit_clear();
+  create trigger audit_inserted after insert on job referencing new table as new_rows for each statement execute function audit_job_inserted();
+  create trigger audit_updated after update on job referencing old table as old_rows new table as new_rows for each statement execute function audit_job_updated();
+  create trigger audit_deleted after delete on job referencing old table as old_rows for each statement execute function audit_job_deleted();
+  create trigger audit_inserted after insert on job_done referencing new table as changed_rows for each statement execute function audit_end_changed();
+  create trigger audit_updated after update on job_done referencing new table as changed_rows for each statement execute function audit_end_changed();
+  create trigger audit_deleted after delete on job_done referencing old table as changed_rows for each statement execute function audit_end_changed();
+  create trigger audit_inserted after insert on job_journal referencing new table as changed_rows for each statement execute function audit_journal_changed();
+  create trigger audit_updated after update on job_journal referencing new table as changed_rows for each statement execute function audit_journal_changed();
+  create trigger audit_inserted after insert on job_key referencing new table as changed_rows for each statement execute function audit_key_changed();
+  create trigger audit_updated after update on job_key referencing new table as changed_rows for each statement execute function audit_key_changed();
+  create trigger audit_deleted after delete on job_key referencing old table as changed_rows for each statement execute function audit_key_changed();
+  create trigger audit_changed after update on worker for each row when (old.state is distinct from new.state) execute function audit_worker_changed();
+  create trigger audit_added after insert on worker for each row execute function audit_worker_changed();
+  delete from audit_recording;
+  insert into audit_recording default values;
+  return true;
+end $$;
+
+create function audit_clear() returns void language sql as $$
+  truncate audit_transition, audit_end, audit_record_kept, audit_key, audit_worker_state, audit_refusal;
+$$;
+
+-- When a job was accepted: a UUIDv7 begins with it.
+create function audit_accepted_at(id uuid) returns timestamptz language sql immutable parallel safe as $$
+  select to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)
+$$;
+
+-- Every event that was accepted and is not past retention.
+create view audit_event as
+select e.id as job_id, e.workspace_id, k.key, audit_accepted_at(e.id) as accepted_at, e.args ->> 'op' as op,
+       encode(sha256(convert_to(e.args::text, 'UTF8')), 'hex') as args_sha256
+  from (select id, workspace_id, args from job
+        union all
+        select id, workspace_id, args from job_done) e
+  left join job_key k on k.job_id = e.id;
+
+-- Every job, active or finished. epoch and run_at are those of active ones; state is its status once it is over.
+create view audit_job as
+select j.id as job_id, j.workspace_id, v.path, v.kind, j.version_id, j.tag, j.state, j.over, j.epoch, j.lost, j.worker_id, j.run_at,
+       j.parent_id, j.canceled_by, audit_accepted_at(j.id) as accepted_at, j.started_at, j.completed_at
+  from (select id, workspace_id, version_id, tag, state::text as state, false as over, epoch, lost, worker_id, run_at, parent_id,
+               canceled_by, started_at, null::timestamptz as completed_at
+          from job
+        union all
+        select id, workspace_id, version_id, tag, status, true, null, lost, worker_id, null, parent_id,
+               canceled_by, started_at, completed_at
+          from job_done) j
+  left join flow_version v on v.id = j.version_id;
+
+-- Every claim that was recorded, and what became of it. outcome is null while it goes on; lost: its worker died.
+create view audit_attempt as
+select c.job_id, c.to_epoch as epoch, c.to_worker as worker_id, c.at as claimed_at, e.at as ended_at,
+       case
+         when e.cause <> 'ended' then e.cause
+         when e.cause = 'ended' and d.status is null then 'vanished'
+         when d.lost > e.lost then 'lost' -- once too often: poison
+         else d.status
+       end as outcome, c.n, e.n as end_n
+  from audit_transition c
+  left join lateral (
+    select t.n, t.cause, t.at, t.lost from audit_transition t
+     where t.job_id = c.job_id and t.n > c.n and t.cause <> 'cancel_asked'
+     order by t.n limit 1
+  ) e on true
+  left join lateral (
+    select d.status, d.lost from audit_end d
+     where e.cause = 'ended' and d.job_id = c.job_id and d.op = 'insert' and d.n > c.n
+     order by d.n limit 1
+  ) d on true
+ where c.cause = 'claimed';
+
+-- Every outcome of a step: a row for each ok or err record, of the journals of active jobs and of the steps of finished ones.
+create view audit_result as
+select j.id as job_id, r.n, r.s as step, r.k = 'ok' as ok, j.place, to_timestamp(r.at / 1000.0) as began_at, r.ms,
+       coalesce(r.v, case when r.k = 'ok' then j.result end) as value, r.e as error, j.completed_at as recorded_at, j.version_id
+  from (select d.id, d.version_id, d.result, d.completed_at, e.place, e.record
+          from job_done d
+         cross join lateral json_array_elements(case when json_typeof(d.steps) = 'array' then d.steps else '[]' end)
+                            with ordinality as e (record, place)
+        union all
+        select job.id, job.version_id, null, null, journal.n, journal.record
+          from job_journal journal join job on job.id = journal.job_id) j
+ cross join lateral json_to_record(case when json_typeof(j.record) = 'object' then j.record else '{}' end)
+                    as r (k text, n integer, s text, at float8, ms float8, v json, e json)
+ where r.k in ('ok', 'err');
+
+-- Workers, and until when those that live hold their jobs.
+create view audit_worker as
+select id as worker_id, name, host, pid, state, heartbeat_at + lease_ms * interval '1 ms' as lease_until, started_at, stopped_at
+  from worker;
+
+-- Jobs that failed because the workers running them died too often.
+create view audit_poison as
+select id as job_id, workspace_id, version_id, lost, completed_at
+  from job_done
+ where status = 'failure' and lost > 0 and result #>> '{error,name}' = 'PoisonJob';
+
 insert into workspace (id, name) values ('main', 'Main');

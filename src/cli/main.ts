@@ -52,6 +52,8 @@ function buildProgram(): Command {
     .option('--json', 'print JSON')
     .action(async (options) => (await import('./migrate.ts')).migrateCommand(options))
 
+  addAuditCommands(program)
+
   program
     .command('bench')
     .description('measure this machine (in a clone): `millrace bench --only drain-3-typescript`')
@@ -69,12 +71,36 @@ function buildProgram(): Command {
   return program
 }
 
+function addAuditCommands(program: Command): void {
+  const command = withSettings(program.command('audit'), 'home', 'database')
+    .enablePositionalOptions()
+    .description('check that nothing was lost, recorded twice or left stuck')
+    .option('--since <duration>', 'only jobs accepted in that time: 90s, 15m, 2h, 7d (preset: all there are)')
+    .option('--settle <seconds>', 'what must be quiet is looked at twice, so far apart; 0: one look counts', '5')
+    .option('--rows <n>', 'violations listed of each check', '20')
+    .option('--history <file>', 'compare with what the sender of the events saw (docs/audit.md)')
+    .option('--effects <file>', 'compare with what the steps noted when they ran (docs/audit.md)')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  $ millrace audit\n  $ millrace audit --since 1h --json\n  $ millrace audit record on     record claims, changes and refusals from now on',
+    )
+    .action(async (options) => (await import('./audit.ts')).auditCommand(options))
+
+  withSettings(command.command('record'), 'home', 'database')
+    .argument('<what>', 'on: a new record begins; off: nothing more is recorded; clear: forget it; status')
+    .option('--json', 'print JSON')
+    .description('audit mode: whether what happens to jobs is recorded, for the checks that need it')
+    .action(async (what, options) => (await import('./audit.ts')).recordCommand(what, options))
+}
+
 const examples = `
 Examples:
   $ millrace up                                       start everything here
   $ millrace flow push hello.yaml hello               deploy a flow
   $ millrace flow run hello -d '{"name": "Ada"}' --wait
   $ millrace job list --failed                        what went wrong
+  $ millrace audit                                    is everything there, once?
   $ millrace settings                                 what can be set`
 
 function showSettings(options: { json?: boolean; markdown?: boolean }): void {

@@ -76,6 +76,23 @@ export async function appendJournal(on: Queryable, workerId: number, batch: Json
   return strangers.map((row) => row.id)
 }
 
+/**
+ * Writes of a worker that matched nothing, for the audit; nothing happens unless audit mode is on. `resent`: the same write was sent
+ * before, and its reply did not come.
+ */
+export async function recordRefusals(
+  on: Queryable,
+  refused: {
+    workerId: number
+    what: 'finish' | 'journal' | 'release'
+    jobs: readonly { id: string; epoch: number }[]
+    resent: boolean
+  },
+): Promise<void> {
+  const jobs = JSON.stringify(refused.jobs.map(({ id, epoch }) => ({ id, epoch })))
+  await run(on, 'record_refusals', [refused.workerId, refused.what, jobs, refused.resent])
+}
+
 export interface JournalRow {
   job_id: string
   n: number

@@ -98,7 +98,7 @@ export function createClaims(parts: {
         return
       }
       try {
-        client ??= await db.connect({ name: 'millrace claim' })
+        client ??= await db.connect({ name: `millrace claim ${workerId}` })
         const jobs = await claimJobs(client, { workerId, tag, jobsMax })
         counters.claims += 1
         counters.jobsClaimed += jobs.length

@@ -10,12 +10,13 @@ import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
-import { appendJournal, appendLogs, finishJobs, type LogPiece } from '../store/jobs.ts'
+import { appendJournal, appendLogs, finishJobs, recordRefusals, type LogPiece } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
 
 /** A finished job on its way to job_done. */
 export interface Finished {
   readonly id: string
+  readonly epoch: number
   /** {id, epoch, status, result, steps} as JSON. */
   readonly text: string
   /** The database will not take it: becomes something that says so, or false if it was that already. */
@@ -29,6 +30,7 @@ export interface Finished {
 /** A record on its way to job_journal. */
 export interface Journaled {
   readonly id: string
+  readonly epoch: number
   /** {id, epoch, n, record} as JSON. */
   readonly text: string
   unstorable(reason: string): boolean
@@ -65,16 +67,18 @@ export function createCommitter(parts: {
 }): Committer {
   const { db, clock, limits, workerId, counters, log } = parts
   const finishes = createLane<Finished>(
+    'finish',
     (client, text, told) => finishJobs(client, workerId, text, told),
     limits.commitsInFlightMax,
     (batch) => batch.length <= tellRowsMax && batch.some((job) => job.awaited),
   )
-  const journals = createLane<Journaled>((client, text) => appendJournal(client, workerId, text), 1)
+  const journals = createLane<Journaled>('journal', (client, text) => appendJournal(client, workerId, text), 1)
   let logs: LogPiece[] = []
   let logging: Promise<void> | null = null
   const over = new AbortController()
 
-  function createLane<Item extends Pick<Finished, 'id' | 'text' | 'unstorable' | 'committed'>>(
+  function createLane<Item extends Pick<Finished, 'id' | 'epoch' | 'text' | 'unstorable' | 'committed'>>(
+    what: 'finish' | 'journal',
     commit: (client: pg.Client, text: string, told: boolean) => Promise<string[]>,
     widthMax: number,
     tells: (batch: Item[]) => boolean = () => false,
@@ -132,7 +136,7 @@ export function createCommitter(parts: {
           const strangers = await commit(client, text, told)
           clients.push(client)
           counters.commits += 1
-          settle(batch, strangers, told)
+          settle(batch, strangers, told, attempt > 0)
           return
         } catch (error) {
           if (isOutage(error)) {
@@ -162,7 +166,7 @@ export function createCommitter(parts: {
     async function connect(attempt: number): Promise<pg.Client | null> {
       if (attempt > 0) await clock.pause(retryAfterMs[Math.min(attempt, retryAfterMs.length) - 1]!)
       try {
-        return await db.connect({ name: 'millrace commit' })
+        return await db.connect({ name: `millrace commit ${workerId}` })
       } catch (error) {
         log.warn({ err: error }, 'no connection to commit on')
         await clock.pause(retryAfterMs[Math.min(attempt, retryAfterMs.length - 1)]!)
@@ -170,13 +174,17 @@ export function createCommitter(parts: {
       }
     }
 
-    function settle(batch: Item[], strangers: string[], told: boolean): void {
+    function settle(batch: Item[], strangers: string[], told: boolean, resent: boolean): void {
       if (strangers.length === 0) {
         for (const item of batch) item.committed(false, told)
         return
       }
       const refused = new Set(strangers)
       counters.refused += refused.size
+      const jobs = batch.filter((item) => refused.has(item.id))
+      recordRefusals(db.pool, { workerId, what, jobs, resent }).catch((error: unknown) => {
+        log.warn({ err: error, jobs: jobs.length }, 'refused commits were not recorded for the audit')
+      })
       for (const item of batch) item.committed(refused.has(item.id), told)
     }
 

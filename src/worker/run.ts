@@ -180,6 +180,7 @@ export interface Driver {
 export class JournalEntry implements Journaled {
   readonly run: Run
   readonly id: string
+  readonly epoch: number
   readonly text: string
   readonly #goOn: (run: Run) => void
   readonly #drop: (run: Run) => void
@@ -187,6 +188,7 @@ export class JournalEntry implements Journaled {
   constructor(run: Run, n: number, record: JsonText, goOn: (run: Run) => void, drop: (run: Run) => void) {
     this.run = run
     this.id = run.id
+    this.epoch = run.epoch
     this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}}`
     this.#goOn = goOn
     this.#drop = drop

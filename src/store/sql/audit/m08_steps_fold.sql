@@ -1,0 +1,21 @@
+-- m08_steps_fold: The records of every job fold: known kinds, and steps numbered 1, 2, 3 and so on.
+-- $1 the first job id looked at.
+with record as (
+  select d.id as job_id, e.record
+    from job_done d
+   cross join lateral json_array_elements(case when json_typeof(d.steps) = 'array' then d.steps else '[null]' end) as e (record)
+   where d.id >= $1
+  union all
+  select job_id, record from job_journal where job_id >= $1
+), seen as (
+  select record.job_id, coalesce(r.k, '(none)') as k, case when r.k in ('ok', 'err') then r.n end as n
+    from record
+   cross join lateral json_to_record(case when json_typeof(record.record) = 'object' then record.record else '{}' end) as r (k text, n integer)
+)
+select job_id::text as subject,
+       format('records of kind %s; %s steps, numbered %s to %s', string_agg(distinct k, ', '), count(distinct n), min(n), max(n)) as detail
+  from seen
+ group by job_id
+having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel'))
+    or bool_or(k in ('ok', 'err') and n is null)
+    or (count(n) > 0 and (min(n) <> 1 or max(n) <> count(distinct n)));

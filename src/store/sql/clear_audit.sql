@@ -1,0 +1,2 @@
+-- clear_audit: forgets what audit mode has recorded.
+select audit_clear();
