@@ -123,7 +123,8 @@ create table worker (
   heartbeat_at timestamptz not null default clock_timestamp(),
   stopped_at timestamptz,
   jobs_held integer not null default 0,
-  jobs_done bigint not null default 0
+  jobs_done bigint not null default 0,
+  claim_round integer not null default 0 -- + 1 when an answer to a claim was lost: claims of earlier rounds match nothing
 ) with (fillfactor = 50);
 
 create type job_state as enum ('ready', 'running', 'parked', 'waiting');

@@ -55,10 +55,29 @@ export interface ClaimedJob {
   lost: number
   journaled: boolean
   canceled_by: string | null
+  /** It was parked, and its time has come. */
+  waited: boolean
 }
 
-export function claimJobs(on: Queryable, claim: { workerId: number; tag: string; jobsMax: number }): Promise<ClaimedJob[]> {
-  return run<ClaimedJob>(on, 'claim_jobs', [claim.workerId, claim.tag, claim.jobsMax])
+export function claimJobs(
+  on: Queryable,
+  claim: { workerId: number; tag: string; jobsMax: number; round?: number },
+): Promise<ClaimedJob[]> {
+  return run<ClaimedJob>(on, 'claim_jobs', [claim.workerId, claim.tag, claim.jobsMax, claim.round ?? 0])
+}
+
+/**
+ * After a claim whose answer was lost: shuts out what of it may still come, and gives back what it took without the worker
+ * knowing (all it holds but `known`). Two statements, since the second must see all that the first one let pass.
+ * Gives the round of further claims (null: the worker was declared dead) and what was given back.
+ */
+export async function settleClaims(
+  on: Queryable,
+  claim: { workerId: number; known: readonly string[] },
+): Promise<{ round: number; back: { id: string; tag: string }[] } | null> {
+  const [row] = await run<{ round: number }>(on, 'end_claim_round', [claim.workerId])
+  if (!row) return null
+  return { round: row.round, back: await run(on, 'give_back_unknown', [claim.workerId, claim.known]) }
 }
 
 /**
@@ -103,13 +122,19 @@ export function readJournal(on: Queryable, jobIds: readonly string[]): Promise<J
   return run<JournalRow>(on, 'read_journal', [jobIds])
 }
 
-/** Gives jobs back to the queue (`runAtMs` null) or parks them until then. */
+/** Gives jobs back to the queue (`parkMs` null) or parks them for so long. */
 export async function releaseJobs(
   on: Queryable,
   workerId: number,
-  jobs: readonly { id: string; epoch: number; runAtMs: number | null }[],
+  jobs: readonly { id: string; epoch: number; parkMs: number | null }[],
 ): Promise<{ tags: string[] }> {
-  const batch = JSON.stringify(jobs.map((job) => ({ id: job.id, epoch: job.epoch, run_at_ms: job.runAtMs })))
+  const batch = JSON.stringify(
+    jobs.map((job) => ({
+      id: job.id,
+      epoch: job.epoch,
+      run_in_ms: job.parkMs === null ? null : Math.max(0, Math.ceil(job.parkMs)),
+    })),
+  )
   const rows = await run<{ tag: string }>(on, 'release_jobs', [workerId, batch])
   return { tags: [...new Set(rows.map((row) => row.tag))] }
 }

@@ -4,12 +4,14 @@
 //       notification delays a job by pollMs at most, and an empty queue is not asked again and again.
 //   C3. The window follows the work (Little's law): about windowMs of what the worker finishes, so that held jobs are young
 //       when they end (no journal, little to take over), and never so few that runners wait.
+//   C4. A claim whose answer was lost may have taken jobs: before the next one, what this worker holds without knowing is
+//       given back. Without that it would be held by a worker that lives and never runs it.
 // HOT. Per batch: one statement.
 import type pg from 'pg'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
-import { claimJobs, type ClaimedJob } from '../store/jobs.ts'
+import { claimJobs, settleClaims, type ClaimedJob } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
 
 const windowMs = 120
@@ -24,8 +26,8 @@ export interface Claims {
   wakeAll(): void
   /** There may be room again. */
   pump(): void
-  /** Takes no more; resolves once no claim is under way. */
-  stop(): Promise<void>
+  /** Takes no more; resolves once no claim is under way. False: jobs may be held that nobody here knows of. */
+  stop(): Promise<boolean>
 }
 
 export function createClaims(parts: {
@@ -36,6 +38,8 @@ export function createClaims(parts: {
   tags: () => readonly string[]
   /** Jobs held now. */
   held: () => number
+  /** Their ids. */
+  known: () => string[]
   /** Something downstream is full: claim nothing. */
   full: () => boolean
   take: (tag: string, jobs: ClaimedJob[]) => void
@@ -50,6 +54,9 @@ export function createClaims(parts: {
   let running: Promise<void> | null = null
   let stopped = false
   let turn = 0
+  let round = 0
+  /** What became of the last claim is not known (C4). */
+  let unsure = false
 
   // The window and what it is made from.
   let window = Math.min(heldMax, 500)
@@ -99,7 +106,10 @@ export function createClaims(parts: {
       }
       try {
         client ??= await db.connect({ name: `millrace claim ${workerId}` })
-        const jobs = await claimJobs(client, { workerId, tag, jobsMax })
+        if (unsure) await settle(client)
+        unsure = true
+        const jobs = await claimJobs(client, { workerId, tag, jobsMax, round })
+        unsure = false
         counters.claims += 1
         counters.jobsClaimed += jobs.length
         if (jobs.length === jobsMax) wanted.add(tag)
@@ -112,6 +122,16 @@ export function createClaims(parts: {
         await clock.pause(retryMs)
       }
     }
+  }
+
+  async function settle(on: pg.Client): Promise<void> {
+    const settled = await settleClaims(on, { workerId, known: parts.known() })
+    unsure = false
+    if (!settled) return // declared dead: the lease tells
+    round = settled.round
+    if (settled.back.length === 0) return
+    log.warn({ jobs: settled.back.map((job) => job.id) }, 'gave back jobs of a claim whose answer was lost')
+    for (const { tag } of settled.back) wanted.add(tag)
   }
 
   /** Tags take turns, so that a busy one does not starve the others. */
@@ -141,7 +161,9 @@ export function createClaims(parts: {
     async stop() {
       stopped = true
       await running
+      if (unsure && client) await settle(client).catch(() => {}) // what is left then is found when the lease ends
       await client?.end().catch(() => {})
+      return !unsure
     },
   }
 }

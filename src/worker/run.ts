@@ -46,7 +46,8 @@ export class Run implements Finished {
   /** Records on their way to the journal. The run's end waits for them. */
   journaling = 0
   afterJournal: ((run: Run) => void) | null = null
-  parkUntilMs: number | null = 0
+  /** By the monotonic clock; null: not at all. */
+  parkUntilMs: number | null = null
 
   constructor(job: ClaimedJob, loaded: LoadedPlan | null, end: RunEnd, nowMs: number) {
     this.id = job.id

@@ -31,8 +31,8 @@ export interface RunsParts {
   issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
   setProgress(stepJobId: string, percent: number): void
   onCommitted: RunEnd
-  /** Gives a job back to the queue: to be claimed at `runAtMs`, or at once (null). Its records are journaled. Ends in drop(). */
-  giveBack(run: Run, runAtMs: number | null): void
+  /** Gives a job back to the queue as run.parkUntilMs says. Its records are journaled. Ends in drop(). */
+  giveBack(run: Run): void
   onDropped(run: Run): void
   /** A bug of ours was met while driving this job: logs it, and gives the id under which the log has it. */
   fault(run: Run, error: unknown): string
@@ -94,9 +94,8 @@ export function createRuns(parts: RunsParts): Runs {
     run.journaled = journal.length
     const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits)
     run.state = state
-    // A wait that was under way goes on from when its attempt failed.
-    const failed = records.findLast((record) => record.k === 'err')
-    for (const effect of outstanding) if (effect.e === 'sleep' && failed) effect.ms -= clock.nowMs() - (failed.at + failed.ms)
+    // The database has waited. Otherwise a wait begins anew: the clock of the worker that began it may not be ours.
+    if (run.job.waited) for (const effect of outstanding) if (effect.e === 'sleep') effect.ms = 0
     act(run, outstanding)
   }
 
@@ -256,14 +255,14 @@ export function createRuns(parts: RunsParts): Runs {
       })
       return
     }
-    run.parkUntilMs = clock.nowMs() + effect.ms
+    run.parkUntilMs = clock.monotonicMs() + effect.ms
     journal(run, park)
   }
 
   function park(run: Run): void {
     if (run.over) return
     run.over = true
-    parts.giveBack(run, run.parkUntilMs)
+    parts.giveBack(run)
   }
 
   function giveBackNow(run: Run): void {

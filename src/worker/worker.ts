@@ -159,7 +159,7 @@ export function createWorker(parts: WorkerParts): Worker {
         if (!silent) answers.tell(run)
         claims.pump()
       },
-      giveBack: (run, runAtMs) => releases.push(run, runAtMs),
+      giveBack: (run) => releases.push(run),
       onDropped: (run) => bindings.left(run.job.version_id),
       fault: (run, error) => {
         const id = randomUUID()
@@ -177,6 +177,7 @@ export function createWorker(parts: WorkerParts): Worker {
       workerId,
       tags: () => tags,
       held: () => held.held() + starting.size,
+      known: () => [...starting, ...Array.from(held.all(), (run) => run.id)],
       full: () => committer.backlogBytes() > limits.commitBacklogBytesMax,
       take: (_tag, jobs) => take(jobs, held, starting),
       counters,
@@ -190,7 +191,7 @@ export function createWorker(parts: WorkerParts): Worker {
 
     const reason = await ended
     stop.removeEventListener('abort', onStop)
-    await claims.stop()
+    const sure = await claims.stop()
     if (reason === 'lost') {
       log.warn(
         { workerId, jobs: held.held() },
@@ -208,7 +209,7 @@ export function createWorker(parts: WorkerParts): Worker {
     waited.abort()
     living = null
     // What could not be given back (the database is away) is taken over once the lease is found abandoned.
-    await (clean ? lease.stop() : lease.abandon())
+    await (clean && sure ? lease.stop() : lease.abandon())
     await committer.close()
     log.info({ workerId, clean }, 'worker stopped')
   }
@@ -257,24 +258,28 @@ export function createWorker(parts: WorkerParts): Worker {
 
   /** Jobs given back (parked for a retry, or left behind when stopping), some per statement. */
   function createReleases(workerId: number, runs: Runs) {
-    let waiting: { run: Run; runAtMs: number | null }[] = []
+    let waiting: Run[] = []
     let busy: Promise<void> | null = null
+    const parkedOf = ({ id, epoch, parkUntilMs }: Run) => ({
+      id,
+      epoch,
+      parkMs: parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs(),
+    })
 
     async function send(): Promise<void> {
       while (waiting.length > 0) {
         const batch = waiting
         waiting = []
-        const jobs = batch.map(({ run, runAtMs }) => ({ id: run.id, epoch: run.epoch, runAtMs }))
-        const { tags: readyTags } = await retrying(() => releaseJobs(db.pool, workerId, jobs))
-        for (const { run } of batch) runs.drop(run)
-        if (batch.some((one) => one.runAtMs === null)) await wakeOthers(readyTags)
+        const { tags: readyTags } = await retrying(() => releaseJobs(db.pool, workerId, batch.map(parkedOf)))
+        for (const run of batch) runs.drop(run)
+        if (batch.some((run) => run.parkUntilMs === null)) await wakeOthers(readyTags)
       }
       busy = null
     }
 
     return {
-      push(run: Run, runAtMs: number | null): void {
-        waiting.push({ run, runAtMs })
+      push(run: Run): void {
+        waiting.push(run)
         busy ??= Promise.resolve().then(send)
       },
       async flushed(): Promise<void> {

@@ -13,6 +13,7 @@ import {
   readJournal,
   reapWorkers,
   releaseJobs,
+  settleClaims,
   wakeDueJobs,
   workerLockClass,
   type NewJob,
@@ -71,6 +72,34 @@ test('jobs are claimed by priority, then in the order they were accepted, each o
   expect(first[0]).toMatchObject({ epoch: 1, args: '{"x":1}', lost: 0, journaled: false })
 })
 
+test('jobs of a claim whose answer was lost go back to the queue, and that claim takes nothing more', async () => {
+  await enqueue(newJob(), newJob(), newJob())
+  const [known] = await claim(1, 1)
+  const [lost] = await claim(1, 1) // nobody heard of it
+  const settled = await settleClaims(db.pool, { workerId: 1, known: [known!.id] })
+  expect(settled).toEqual({ round: 1, back: [{ id: lost!.id, tag: 't' }] })
+  expect(await claim(1, 1)).toEqual([]) // of round 0: it was still on its way
+  const again = await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 10, round: 1 })
+  expect(again.map((job) => [job.id === lost!.id, job.epoch, job.lost])).toContainEqual([true, 3, 0])
+  expect(await finishJobs(db.pool, 1, finished([known!]))).toEqual([])
+})
+
+test('a parked job waits by the clock of the database, and tells whoever claims it that it has', async () => {
+  await enqueue(newJob())
+  const [job] = await claim(1)
+  expect(job!.waited).toBe(false)
+  const parked = { id: job!.id, epoch: job!.epoch, parkMs: 60_000 }
+  await releaseJobs(db.pool, 1, [parked])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual([])
+  const { rows } = await db.pool.query('select run_at - clock_timestamp() as left from job')
+  expect((rows[0] as { left: { seconds: number } }).left.seconds).toBeGreaterThan(50)
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10, now: later(61_000) })).toEqual(['t'])
+  const [woken] = await claim(2)
+  expect(woken!.waited).toBe(true)
+  await releaseJobs(db.pool, 2, [{ id: woken!.id, epoch: woken!.epoch, parkMs: null }])
+  expect((await claim(3))[0]!.waited).toBe(false)
+})
+
 test('two claimers at once never get the same job', async () => {
   await enqueue(...Array.from({ length: 200 }, () => newJob()))
   const batches = await Promise.all(Array.from({ length: 8 }, (_, worker) => claim(worker + 1, 50)))
@@ -91,7 +120,7 @@ test('finishing moves a job to job_done with its arguments, result and steps', a
 test('a worker that lost a job cannot finish it, and is told which', async () => {
   await enqueue(newJob())
   const [stale] = await claim(1)
-  await releaseJobs(db.pool, 1, [{ id: stale!.id, epoch: stale!.epoch, runAtMs: null }])
+  await releaseJobs(db.pool, 1, [{ id: stale!.id, epoch: stale!.epoch, parkMs: null }])
   const [fresh] = await claim(2)
   expect(fresh!.epoch).toBeGreaterThan(stale!.epoch + 1) // the release spent one too
   expect(await finishJobs(db.pool, 1, finished([stale!], '"stale"'))).toEqual([stale!.id])
@@ -289,7 +318,7 @@ test('a commit that tells names finished jobs of ours to the servers whose calle
   const [mine, quiet, stale] = [newJob({ waiter: 77 }), newJob(), newJob({ waiter: 77 })]
   await enqueue(mine, quiet, stale)
   const jobs = await claim(1)
-  await releaseJobs(db.pool, 1, [{ id: stale.id, epoch: 1, runAtMs: null }])
+  await releaseJobs(db.pool, 1, [{ id: stale.id, epoch: 1, parkMs: null }])
   const listener = await db.connect({ name: 'server' })
   const heard: string[] = []
   listener.on('notification', (message) => heard.push(message.payload!))

@@ -1,18 +1,20 @@
--- claim_jobs: take up to $3 ready jobs of tag $2 for worker $1. The epoch is spent here, so a crash is counted
+-- claim_jobs: take up to $3 ready jobs of tag $2 for worker $1, in its claim round $4 (see end_claim_round). The epoch is spent here, so a crash is counted
 -- without anyone reporting it. `no key update skip locked`: other claims are stepped over, not waited for.
 -- The share lock on the worker's row makes a claim and a declaration of death exclude each other: whoever reads the dead
 -- worker's jobs afterwards sees all it ever claimed, and a dead worker claims nothing.
 with me as materialized (
-  select id from worker where id = $1 and state = 'alive' for share
+  select id from worker where id = $1 and state = 'alive' and claim_round = $4 for share
 ), picked as materialized (
-  select id from job
+  select id, run_at from job
    where tag = $2 and state = 'ready' and exists (select from me)
    order by priority desc, id
    limit $3
      for no key update skip locked
 )
 update job
-   set state = 'running', worker_id = $1, epoch = job.epoch + 1, started_at = coalesce(started_at, clock_timestamp())
+   set state = 'running', worker_id = $1, epoch = job.epoch + 1, run_at = null,
+       started_at = coalesce(started_at, clock_timestamp())
   from picked
  where job.id = picked.id
-returning job.id, job.version_id, job.epoch, job.args, job.created_by, job.waiter, job.lost, job.journaled, job.canceled_by
+returning job.id, job.version_id, job.epoch, job.args, job.created_by, job.waiter, job.lost, job.journaled, job.canceled_by,
+          picked.run_at is not null as waited
