@@ -1,0 +1,432 @@
+// The statements of src/store/sql that workers, servers and callers use, on tables in memory. The simulation's database.
+//   M1. A statement is one atomic step, as READ COMMITTED statements are between the locks they take.
+//   M2. Same name, same parameters, same rows as the SQL file of that name: differential.pg.test.ts holds the two together.
+//   M3. json columns come back as text.
+import { workerLockClass } from '../../src/store/jobs.ts'
+
+type Row = Record<string, unknown>
+
+export interface JobRow {
+  id: string
+  workspace_id: string
+  version_id: string
+  tag: string
+  state: 'ready' | 'running' | 'parked'
+  priority: number
+  worker_id: number | null
+  epoch: number
+  lost: number
+  journaled: boolean
+  waiter: number | null
+  args: string
+  created_by: string
+  run_at: number | null
+  canceled_by: string | null
+  canceled_reason: string | null
+}
+
+export interface DoneRow {
+  id: string
+  version_id: string
+  status: string
+  worker_id: number | null
+  lost: number
+  result: string
+  steps: string
+}
+
+interface WorkerRow {
+  id: number
+  state: 'alive' | 'dead' | 'reaped' | 'stopped'
+  hint_lock: boolean
+  lease_ms: number
+  heartbeat_at: number
+  claim_round: number
+}
+
+/** A connection, as far as statements see it. */
+export interface Session {
+  locks: Set<number>
+}
+
+export interface Version {
+  id: string
+  workspaceId: string
+  path: string
+  kind: string
+  tag: string
+  priority: number
+  value: string
+  built: string
+}
+
+/** What an onlooker is told, in the order it happens. */
+export interface Watch {
+  claimed?(job: JobRow): void
+  /** The row is about to be there. `by`: who finished it, where a worker did. */
+  done?(row: DoneRow, by: { workerId: number; epoch: number } | null): void
+}
+
+export class MemoryStore {
+  readonly jobs = new Map<string, JobRow>()
+  readonly journal = new Map<string, Map<number, string>>()
+  readonly done = new Map<string, DoneRow>()
+  readonly keys = new Map<string, string>()
+  readonly workers = new Map<number, WorkerRow>()
+  readonly sessions = new Set<Session>()
+  readonly versions = new Map<string, Version>()
+  /** `<workspace> <path>` → version id. */
+  readonly flows = new Map<string, string>()
+  /** The database's clock, in ms since 1970. */
+  readonly now: () => number
+  readonly notify: (channel: string, payload: string) => void
+  readonly watch: Watch
+  startedAtMs: number
+  #lastWorker = 0
+
+  constructor(parts: { now: () => number; notify: (channel: string, payload: string) => void; watch?: Watch }) {
+    this.now = parts.now
+    this.notify = parts.notify
+    this.watch = parts.watch ?? {}
+    this.startedAtMs = parts.now()
+  }
+
+  run(session: Session, name: string, values: unknown[]): Row[] {
+    const statement = statements[name]
+    if (!statement) throw new Error(`memory.ts has no statement ${name}`)
+    return statement(this, values, session)
+  }
+
+  nextWorkerId(): number {
+    return ++this.#lastWorker
+  }
+
+  keep(row: DoneRow, by: { workerId: number; epoch: number } | null): void {
+    this.watch.done?.(row, by)
+    this.done.set(row.id, row)
+  }
+
+  recordsOf(jobId: string): string[] {
+    const records = [...(this.journal.get(jobId) ?? [])]
+    return records.sort((a, b) => a[0] - b[0]).map(([, record]) => record)
+  }
+}
+
+type Statement = (store: MemoryStore, values: unknown[], session: Session) => Row[]
+
+const text = (value: unknown): string => JSON.stringify(value)
+const items = <Item>(document: unknown): Item[] => JSON.parse(document as string) as Item[]
+const inOrder = (a: JobRow, b: JobRow): number => b.priority - a.priority || (a.id < b.id ? -1 : 1)
+
+interface NewItem {
+  id: string
+  ws: string
+  v: number
+  tag: string
+  p?: number
+  by: string
+  w?: number
+  at?: number
+  args: unknown
+  key?: string
+}
+
+function insert(store: MemoryStore, item: NewItem): void {
+  if (store.jobs.has(item.id)) throw Object.assign(new Error('duplicate key value: job_pkey'), { code: '23505' })
+  store.jobs.set(item.id, {
+    id: item.id,
+    workspace_id: item.ws,
+    version_id: String(item.v),
+    tag: item.tag,
+    state: item.at === undefined ? 'ready' : 'parked',
+    priority: item.p ?? 0,
+    worker_id: null,
+    epoch: 0,
+    lost: 0,
+    journaled: false,
+    waiter: item.w ?? null,
+    args: text(item.args),
+    created_by: item.by,
+    run_at: item.at ?? null,
+    canceled_by: null,
+    canceled_reason: null,
+  })
+}
+
+/** The job if this worker still holds it under this epoch. */
+function held(store: MemoryStore, workerId: unknown, item: { id: string; epoch: number }): JobRow | null {
+  const job = store.jobs.get(item.id)
+  return job && job.worker_id === workerId && job.epoch === item.epoch && job.state === 'running' ? job : null
+}
+
+const statements: Record<string, Statement> = {
+  enqueue_jobs(store, [document, tags]) {
+    for (const item of items<NewItem>(document)) insert(store, item)
+    for (const tag of tags as string[]) store.notify('millrace_work', tag)
+    return (tags as string[]).map(() => ({}))
+  },
+
+  enqueue_keyed_jobs(store, [document]) {
+    return items<NewItem>(document).map((item) => {
+      const key = `${item.ws} ${item.key}`
+      const taken = store.keys.get(key)
+      if (taken !== undefined) return { asked_id: item.id, job_id: taken }
+      store.keys.set(key, item.id)
+      insert(store, item)
+      return { asked_id: item.id, job_id: item.id }
+    })
+  },
+
+  claim_jobs(store, [workerId, tag, jobsMax, round]) {
+    const worker = store.workers.get(workerId as number)
+    if (worker?.state !== 'alive' || worker.claim_round !== round) return []
+    const picked = [...store.jobs.values()].filter((job) => job.tag === tag && job.state === 'ready').sort(inOrder)
+    return picked.slice(0, jobsMax as number).map((job) => {
+      const waited = job.run_at !== null
+      job.state = 'running'
+      job.worker_id = workerId as number
+      job.epoch += 1
+      job.run_at = null
+      store.watch.claimed?.(job)
+      const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by } = job
+      return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, waited }
+    })
+  },
+
+  end_claim_round(store, [workerId]) {
+    const worker = store.workers.get(workerId as number)
+    if (worker?.state !== 'alive') return []
+    worker.claim_round += 1
+    return [{ round: worker.claim_round }]
+  },
+
+  give_back_unknown(store, [workerId, known]) {
+    const kept = new Set(known as string[])
+    const unknown = [...store.jobs.values()].filter(
+      (job) => job.worker_id === workerId && job.state === 'running' && !kept.has(job.id),
+    )
+    for (const job of unknown) {
+      job.state = 'ready'
+      job.worker_id = null
+      job.epoch += 1
+    }
+    return unknown.map(({ id, tag }) => ({ id, tag }))
+  },
+
+  finish_jobs(store, [workerId, document, tells]) {
+    type Item = { id: string; epoch: number; status: string; result: unknown; steps: unknown }
+    const rows: Row[] = []
+    for (const item of items<Item>(document)) {
+      const job = held(store, workerId, item)
+      if (!job) {
+        rows.push({ id: item.id })
+        continue
+      }
+      store.jobs.delete(job.id)
+      const result = text(item.result)
+      const done = {
+        id: job.id,
+        version_id: job.version_id,
+        status: item.status,
+        worker_id: job.worker_id,
+        lost: job.lost,
+        result,
+      }
+      store.keep({ ...done, steps: text(item.steps) }, { workerId: workerId as number, epoch: item.epoch })
+      store.journal.delete(job.id)
+      if (tells && job.waiter !== null) {
+        store.notify(`millrace_done_${job.waiter}`, `${job.id} ${item.status} ${result}`)
+        rows.push({ id: null })
+      }
+    }
+    return rows
+  },
+
+  append_journal(store, [workerId, document]) {
+    type Item = { id: string; epoch: number; n: number; record: unknown }
+    const strangers = new Set<string>()
+    for (const item of items<Item>(document)) {
+      const job = held(store, workerId, item)
+      if (!job) {
+        strangers.add(item.id)
+        continue
+      }
+      job.journaled = true
+      const records = store.journal.get(job.id) ?? new Map<number, string>()
+      store.journal.set(job.id, records)
+      if (!records.has(item.n)) records.set(item.n, text(item.record))
+    }
+    return [...strangers].map((id) => ({ id }))
+  },
+
+  read_journal(store, [ids]) {
+    const rows: Row[] = []
+    for (const id of [...(ids as string[])].sort()) {
+      const records = [...(store.journal.get(id) ?? [])].sort((a, b) => a[0] - b[0])
+      for (const [n, record] of records) rows.push({ job_id: id, n, record })
+    }
+    return rows
+  },
+
+  release_jobs(store, [workerId, document]) {
+    type Item = { id: string; epoch: number; run_in_ms: number | null }
+    const rows: Row[] = []
+    for (const item of items<Item>(document)) {
+      const job = held(store, workerId, item)
+      if (!job) continue
+      job.state = item.run_in_ms === null ? 'ready' : 'parked'
+      job.run_at = item.run_in_ms === null ? null : store.now() + item.run_in_ms
+      job.worker_id = null
+      job.epoch += 1
+      rows.push({ tag: job.tag })
+    }
+    return rows
+  },
+
+  wake_due_jobs(store, [now, jobsMax]) {
+    const nowMs = now === null ? store.now() : (now as Date).getTime()
+    const due = [...store.jobs.values()].filter((job) => job.state === 'parked' && job.run_at! <= nowMs)
+    const woken = due.sort((a, b) => a.run_at! - b.run_at!).slice(0, jobsMax as number)
+    for (const job of woken) job.state = 'ready'
+    return [...new Set(woken.map((job) => job.tag))].map((tag) => ({ tag }))
+  },
+
+  register_worker(store, values) {
+    const id = store.nextWorkerId()
+    const heartbeat_at = store.now()
+    store.workers.set(id, { id, state: 'alive', hint_lock: false, lease_ms: values[5] as number, heartbeat_at, claim_round: 0 })
+    return [{ id }]
+  },
+
+  worker_locked(store, [workerId, lockClass], session) {
+    if (lockClass !== workerLockClass) throw new Error(`lock class ${String(lockClass)}`)
+    const worker = store.workers.get(workerId as number)
+    if (worker?.state !== 'alive') return []
+    const taken = [...store.sessions].some((other) => other !== session && other.locks.has(worker.id))
+    if (!taken) session.locks.add(worker.id)
+    worker.hint_lock = !taken
+    return [{ hint_lock: worker.hint_lock }]
+  },
+
+  heartbeat(store, [workerId]) {
+    const worker = store.workers.get(workerId as number)
+    if (worker?.state !== 'alive') return []
+    worker.heartbeat_at = store.now()
+    return [{ id: worker.id }]
+  },
+
+  stop_worker(store, [workerId]) {
+    const worker = store.workers.get(workerId as number)
+    if (worker?.state === 'alive') worker.state = 'stopped'
+    return []
+  },
+
+  declare_dead(store, [now, , hintAfterMs]) {
+    const nowMs = now === null ? store.now() : (now as Date).getTime()
+    const locked = new Set([...store.sessions].flatMap((session) => [...session.locks]))
+    const dead: Row[] = []
+    for (const worker of store.workers.values()) {
+      if (worker.state === 'alive') {
+        const late = Math.max(worker.heartbeat_at, store.startedAtMs) < nowMs - worker.lease_ms
+        const silentSince = Math.max(worker.heartbeat_at, store.startedAtMs + 5_000)
+        const gone = worker.hint_lock && silentSince < nowMs - (hintAfterMs as number) && !locked.has(worker.id)
+        if (late || gone) worker.state = 'dead'
+      }
+      if (worker.state === 'dead') dead.push({ id: worker.id })
+    }
+    return dead
+  },
+
+  give_back_jobs(store, [lostMax]) {
+    const gone = [...store.workers.values()].filter((worker) => worker.state === 'dead')
+    const ids = new Set<number | null>(gone.map((worker) => worker.id))
+    for (const worker of gone) worker.state = 'reaped'
+    const tags = new Set<string>()
+    let back = 0
+    let poisoned = 0
+    for (const job of [...store.jobs.values()]) {
+      if (job.state !== 'running' || !ids.has(job.worker_id)) continue
+      if (job.lost < (lostMax as number)) {
+        back += 1
+        tags.add(job.tag)
+        job.state = 'ready'
+        job.worker_id = null
+        job.epoch += 1
+        job.lost += 1
+      } else {
+        poisoned += 1
+        bury(
+          store,
+          job,
+          'failure',
+          { name: 'PoisonJob', message: `the worker running it died ${job.lost + 1} times` },
+          job.lost + 1,
+        )
+      }
+    }
+    const workers = gone.length > 0 ? gone.map((worker) => worker.id) : null
+    return [{ workers, jobs_back: back, jobs_poisoned: poisoned, tags: tags.size > 0 ? [...tags].sort() : null }]
+  },
+
+  canceled_jobs(store, [workerId]) {
+    const asked = [...store.jobs.values()].filter(
+      (job) => job.worker_id === workerId && job.canceled_by !== null && job.state === 'running',
+    )
+    return asked.map(({ id, canceled_by, canceled_reason }) => ({ id, canceled_by, canceled_reason }))
+  },
+
+  cancel_job(store, [workspaceId, id, by, reason]) {
+    const job = store.jobs.get(id as string)
+    if (job && job.workspace_id === workspaceId) {
+      if (job.state === 'running') {
+        job.canceled_by = by as string
+        job.canceled_reason = reason as string
+        return [{ outcome: 'asked', waiter: null }]
+      }
+      bury(store, job, 'canceled', { name: 'Canceled', message: reason }, job.lost)
+      return [{ outcome: 'canceled', waiter: job.waiter }]
+    }
+    return store.done.has(id as string) ? [{ outcome: 'finished', waiter: null }] : []
+  },
+
+  read_outcomes(store, [ids]) {
+    return (ids as string[]).flatMap((id) => {
+      const done = store.done.get(id)
+      return done ? [{ id, status: done.status, result: done.result }] : []
+    })
+  },
+
+  queue_depths(store) {
+    const jobs = new Map<string, number>()
+    for (const { tag } of store.jobs.values()) jobs.set(tag, (jobs.get(tag) ?? 0) + 1)
+    return [...jobs].map(([tag, count]) => ({ tag, jobs: count }))
+  },
+
+  load_version: (store, [id]) => {
+    const version = store.versions.get(id as string)
+    return version ? [{ ...version }] : []
+  },
+
+  current_flow(store, [workspaceId, path]) {
+    const version = store.versions.get(store.flows.get(`${String(workspaceId)} ${String(path)}`) ?? '')
+    return version ? [{ versionId: version.id, tag: version.tag, priority: version.priority, dedicatedWorker: true }] : []
+  },
+
+  notify(store, [channel, payload]) {
+    store.notify(channel as string, payload as string)
+    return [{}]
+  },
+
+  append_logs: () => [],
+  set_progress: () => [],
+}
+
+/** A job that ends without its worker. */
+function bury(store: MemoryStore, job: JobRow, status: string, error: Row, lost: number): void {
+  store.jobs.delete(job.id)
+  const steps = `[${store.recordsOf(job.id).join(',')}]`
+  const { id, version_id } = job
+  const worker_id = status === 'canceled' ? null : job.worker_id
+  store.keep({ id, version_id, status, worker_id, lost, result: text({ error }), steps }, null)
+  store.journal.delete(job.id)
+}
