@@ -1,0 +1,166 @@
+// Planted bugs: each takes one guard away, from the engine's own source or (where the guard is a predicate of a statement) from
+// the in-memory store that mirrors it. The simulation must catch every one; docs/simulation.md has in how many seeds.
+import type { Edit, Mutant } from '../support/mutants.ts'
+
+const memory = 'test/sim/memory.ts'
+
+function mutant(name: string, text: string, ...edits: Edit[]): Mutant {
+  return { name, text, edits }
+}
+
+export const mutants: readonly Mutant[] = [
+  mutant('finish-without-epoch', 'a finish matches any running job of the id', {
+    file: memory,
+    find: `      const job = held(store, workerId, item)
+      if (!job) {
+        rows.push({ id: item.id })
+        continue
+      }
+      store.jobs.delete(job.id)`,
+    replace: `      const job = store.jobs.get(item.id)
+      if (!job || job.state !== 'running') {
+        rows.push({ id: item.id })
+        continue
+      }
+      store.jobs.delete(job.id)`,
+  }),
+  mutant('journal-without-epoch', 'records of a stale worker enter the journal', {
+    file: memory,
+    find: `      const job = held(store, workerId, item)
+      if (!job) {
+        strangers.add(item.id)`,
+    replace: `      const job = store.jobs.get(item.id)
+      if (!job) {
+        strangers.add(item.id)`,
+  }),
+  mutant('release-without-epoch', 'a stale worker gives back a job that another one runs', {
+    file: memory,
+    find: `      const job = held(store, workerId, item)
+      if (!job) continue`,
+    replace: `      const job = store.jobs.get(item.id)
+      if (!job) continue`,
+  }),
+  mutant('epoch-not-raised-by-take-over', 'a job that was given back keeps its epoch and its worker', {
+    file: memory,
+    find: `        tags.add(job.tag)
+        job.state = 'ready'
+        job.worker_id = null
+        job.epoch += 1
+        job.lost += 1`,
+    replace: `        tags.add(job.tag)
+        job.state = 'ready'
+        job.lost += 1`,
+  }),
+  mutant('epoch-starts-again', 'a job that is given back starts with epoch 0 again', {
+    file: memory,
+    find: `        job.worker_id = null
+        job.epoch += 1
+        job.lost += 1`,
+    replace: `        job.worker_id = null
+        job.epoch = 0
+        job.lost += 1`,
+  }),
+  mutant('take-over-of-the-living', 'jobs of workers that live are given back too', {
+    file: memory,
+    find: `      if (job.state !== 'running' || !ids.has(job.worker_id)) continue
+      if (job.lost`,
+    replace: `      if (job.state !== 'running' || ids.size === 0) continue
+      if (job.lost`,
+  }),
+  mutant('dead-workers-claim', 'a worker that was declared dead goes on claiming', {
+    file: memory,
+    find: `if (worker?.state !== 'alive' || worker.claim_round !== round) return []`,
+    replace: `if (!worker || worker.claim_round !== round) return []`,
+  }),
+  mutant('nobody-is-dead', 'workers that missed their lease are not declared dead', {
+    file: memory,
+    find: `if (late || gone) worker.state = 'dead'`,
+    replace: `if (gone) worker.state = 'dead'`,
+  }),
+  mutant('dead-and-forgotten', 'a crash between declaring dead and giving back leaves the jobs: only the newly dead are looked at', {
+    file: memory,
+    find: `      if (worker.state === 'dead') dead.push({ id: worker.id })`,
+    replace: `      if (worker.state === 'dead' && worker.heartbeat_at > nowMs - 4_000) dead.push({ id: worker.id })`,
+  }),
+  mutant('key-taken-twice', 'a key starts a second job', {
+    file: memory,
+    find: `      if (taken !== undefined) return { asked_id: item.id, job_id: taken }
+`,
+    replace: '',
+  }),
+  mutant('take-over-drops-the-journal', 'a job that was given back begins from nothing, its journal stays', {
+    file: 'src/worker/worker.ts',
+    find: 'else runs.start(job, plan, journals.get(job.id) ?? [])',
+    replace: 'else runs.start(job, plan, [])',
+  }),
+  mutant('unknown-claims-forgotten', 'jobs of a claim whose answer was lost are not looked for', {
+    file: 'src/worker/claims.ts',
+    find: 'if (unsure) await settle(client)',
+    replace: '',
+  }),
+  mutant('claim-round-not-ended', 'a claim still on its way takes jobs after its worker has settled', {
+    file: memory,
+    find: '    worker.claim_round += 1\n',
+    replace: '',
+  }),
+  mutant('no-poll', 'a lost notification is never made up for', {
+    file: 'src/worker/worker.ts',
+    find: 'clock.every(limits.pollMs, () => living?.claims.wakeAll()),',
+    replace: '',
+  }),
+  mutant('waiters-do-not-poll', 'a caller whose notification was lost waits for ever', {
+    file: 'src/server/waiters.ts',
+    find: 'const timer = clock.every(limits.pollMs, () => void poll())',
+    replace: 'const timer = clock.every(3_600_000, () => void poll())',
+  }),
+  mutant('commit-not-sent-again', 'a commit whose outcome is unknown counts as done', {
+    file: 'src/worker/committer.ts',
+    find: "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            continue",
+    replace: "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            settle(batch, [], told)\n            return",
+  }),
+  mutant('strict-does-not-wait', 'a strict flow starts the next step before the result is durable', {
+    file: 'src/worker/runs.ts',
+    find: '        run.held = effects\n        journal(run, goOn)\n        return',
+    replace: '        journal(run, null)',
+  }),
+  mutant('end-before-its-journal', 'a job is finished while records of it are on their way to the journal', {
+    file: 'src/worker/runs.ts',
+    find: 'if (run.journaling > 0) run.afterJournal = finish\n    else finish(run)',
+    replace: 'finish(run)',
+  }),
+  mutant('park-before-its-journal', 'a job is parked without its records', {
+    file: 'src/worker/runs.ts',
+    find: '    journal(run, park)\n  }\n\n  function park',
+    replace: '    park(run)\n  }\n\n  function park',
+  }),
+  mutant('lost-worker-goes-on', 'a worker that was declared dead keeps what it held, under its next id', {
+    file: 'src/worker/worker.ts',
+    find: '      for (const run of held.all()) held.drop(run)\n',
+    replace: '',
+  }),
+  mutant('parked-by-the-workers-clock', 'how long a job is parked is measured on the wall clock of a worker', {
+    file: 'src/worker/worker.ts',
+    find: 'parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs()',
+    replace: 'parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs() + (clock.nowMs() % 86_400_000) / 1_000',
+  }),
+  mutant('wait-waited-again', 'a job whose parked wait is over waits once more', {
+    file: 'src/worker/runs.ts',
+    find: 'if (run.job.waited) for (const effect',
+    replace: 'if (false) for (const effect',
+  }),
+  mutant('answered-before-the-commit', 'a request is answered before its job is stored', {
+    file: 'src/store/enqueuer.ts',
+    find: "      await insertJobs(db.pool, `[${batch.map((waiting) => waiting.text).join(',')}]`, woken)",
+    replace: "      void insertJobs(db.pool, `[${batch.map((waiting) => waiting.text).join(',')}]`, woken).catch(() => {})",
+  }),
+  mutant('cancel-forgets-the-parked', 'a parked or ready job that is canceled stays where it is', {
+    file: memory,
+    find: "      bury(store, job, 'canceled', { name: 'Canceled', message: reason }, job.lost)\n",
+    replace: '      store.jobs.delete(job.id)\n',
+  }),
+  mutant('stop-leaves-jobs', 'a stopping worker signs off without giving back what it did not finish', {
+    file: 'src/worker/worker.ts',
+    find: '    const clean = await drain(held, starting)',
+    replace: '    const clean = true',
+  }),
+]
