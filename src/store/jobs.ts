@@ -73,11 +73,12 @@ export function claimJobs(
  */
 export async function settleClaims(
   on: Queryable,
-  claim: { workerId: number; known: readonly string[] },
+  claim: { workerId: number; known: readonly { id: string; epoch: number }[] },
 ): Promise<{ round: number; back: { id: string; tag: string }[] } | null> {
   const [row] = await run<{ round: number }>(on, 'end_claim_round', [claim.workerId])
   if (!row) return null
-  return { round: row.round, back: await run(on, 'give_back_unknown', [claim.workerId, claim.known]) }
+  const known = JSON.stringify(claim.known.map(({ id, epoch }) => ({ id, epoch })))
+  return { round: row.round, back: await run(on, 'give_back_unknown', [claim.workerId, known]) }
 }
 
 /**

@@ -38,8 +38,8 @@ export function createClaims(parts: {
   tags: () => readonly string[]
   /** Jobs held now. */
   held: () => number
-  /** Their ids. */
-  known: () => string[]
+  /** What they are: by this claim or another. */
+  known: () => { id: string; epoch: number }[]
   /** Something downstream is full: claim nothing. */
   full: () => boolean
   take: (tag: string, jobs: ClaimedJob[]) => void

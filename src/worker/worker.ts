@@ -168,7 +168,7 @@ export function createWorker(parts: WorkerParts): Worker {
       },
     })
     const held = runs
-    const starting = new Set<string>() // jobs claimed whose plan or journal is still being read
+    const starting = new Set<ClaimedJob>() // jobs claimed whose plan or journal is still being read
     const releases = createReleases(workerId, held)
     const claims = createClaims({
       db,
@@ -177,7 +177,7 @@ export function createWorker(parts: WorkerParts): Worker {
       workerId,
       tags: () => tags,
       held: () => held.held() + starting.size,
-      known: () => [...starting, ...Array.from(held.all(), (run) => run.id)],
+      known: () => [...starting, ...held.all()],
       full: () => committer.backlogBytes() > limits.commitBacklogBytesMax,
       take: (_tag, jobs) => take(jobs, held, starting),
       counters,
@@ -215,7 +215,7 @@ export function createWorker(parts: WorkerParts): Worker {
   }
 
   /** HOT for jobs whose plan is loaded and which have no journal: at once. The others wait for one round trip. */
-  function take(jobs: ClaimedJob[], runs: Runs, starting: Set<string>): void {
+  function take(jobs: ClaimedJob[], runs: Runs, starting: Set<ClaimedJob>): void {
     let later: ClaimedJob[] | null = null
     let askedToStop = false
     for (const job of jobs) {
@@ -228,12 +228,12 @@ export function createWorker(parts: WorkerParts): Worker {
     }
     if (askedToStop) void pollControl()
     if (later) {
-      for (const job of later) starting.add(job.id)
+      for (const job of later) starting.add(job)
       void startLater(later, runs, starting)
     }
   }
 
-  async function startLater(jobs: ClaimedJob[], runs: Runs, starting: Set<string>): Promise<void> {
+  async function startLater(jobs: ClaimedJob[], runs: Runs, starting: Set<ClaimedJob>): Promise<void> {
     const versions = [...new Set(jobs.map((job) => job.version_id))]
     const journaled = jobs.filter((job) => job.journaled).map((job) => job.id)
     const [rows] = await Promise.all([
@@ -248,7 +248,7 @@ export function createWorker(parts: WorkerParts): Worker {
       else journals.set(row.job_id, [row])
     }
     for (const job of jobs) {
-      starting.delete(job.id)
+      starting.delete(job)
       const plan = plans.loaded(job.version_id)!
       if (plan instanceof Error) runs.refuse(job, plan.message)
       else runs.start(job, plan, journals.get(job.id) ?? [])
@@ -289,7 +289,7 @@ export function createWorker(parts: WorkerParts): Worker {
   }
 
   /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
-  async function drain(runs: Runs, starting: Set<string>): Promise<boolean> {
+  async function drain(runs: Runs, starting: Set<ClaimedJob>): Promise<boolean> {
     const began = clock.monotonicMs()
     if (runs.held() > 0) log.info({ jobs: runs.held() }, 'stopping: finishing what runs')
     while (runs.held() + starting.size > 0) {

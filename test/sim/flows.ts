@@ -131,7 +131,7 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
     for (let failures = 0; ; failures++) {
       const n = attempts.length + 1
       const outcome = outcomeOf({ jobId, stepId: module.id, n, args: JSON.stringify({ p }) })
-      const seconds = failures === 0 ? 0 : (constant?.seconds ?? exponential!.seconds! ** failures)
+      const seconds = failures === 0 ? 0 : (constant?.seconds ?? (exponential?.seconds ?? 0) ** failures)
       const waitMs = seconds * 1_000 * (exponential?.random_factor ? 1 - exponential.random_factor / 100 : 1)
       attempts.push({ n, step: module.id, ok: outcome.ok, waitMs })
       if (outcome.ok) return { ok: true, value: JSON.parse(outcome.value) }

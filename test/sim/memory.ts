@@ -63,6 +63,8 @@ export interface Version {
 /** What an onlooker is told, in the order it happens. */
 export interface Watch {
   claimed?(job: JobRow): void
+  /** A worker is about to change a job it holds. */
+  changed?(job: JobRow, by: { workerId: number; epoch: number }): void
   /** The row is about to be there. `by`: who finished it, where a worker did. */
   done?(row: DoneRow, by: { workerId: number; epoch: number } | null): void
 }
@@ -201,9 +203,9 @@ const statements: Record<string, Statement> = {
   },
 
   give_back_unknown(store, [workerId, known]) {
-    const kept = new Set(known as string[])
+    const kept = new Set(items<{ id: string; epoch: number }>(known).map(({ id, epoch }) => `${id} ${epoch}`))
     const unknown = [...store.jobs.values()].filter(
-      (job) => job.worker_id === workerId && job.state === 'running' && !kept.has(job.id),
+      (job) => job.worker_id === workerId && job.state === 'running' && !kept.has(`${job.id} ${job.epoch}`),
     )
     for (const job of unknown) {
       job.state = 'ready'
@@ -251,6 +253,7 @@ const statements: Record<string, Statement> = {
         strangers.add(item.id)
         continue
       }
+      store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
       job.journaled = true
       const records = store.journal.get(job.id) ?? new Map<number, string>()
       store.journal.set(job.id, records)
@@ -274,6 +277,7 @@ const statements: Record<string, Statement> = {
     for (const item of items<Item>(document)) {
       const job = held(store, workerId, item)
       if (!job) continue
+      store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
       job.state = item.run_in_ms === null ? 'ready' : 'parked'
       job.run_at = item.run_in_ms === null ? null : store.now() + item.run_in_ms
       job.worker_id = null
@@ -344,7 +348,7 @@ const statements: Record<string, Statement> = {
     const tags = new Set<string>()
     let back = 0
     let poisoned = 0
-    for (const job of [...store.jobs.values()]) {
+    for (const job of store.jobs.values()) {
       if (job.state !== 'running' || !ids.has(job.worker_id)) continue
       if (job.lost < (lostMax as number)) {
         back += 1

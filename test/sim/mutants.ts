@@ -40,16 +40,13 @@ export const mutants: readonly Mutant[] = [
     replace: `      const job = store.jobs.get(item.id)
       if (!job) continue`,
   }),
-  mutant('epoch-not-raised-by-take-over', 'a job that was given back keeps its epoch and its worker', {
+  mutant('claim-does-not-raise-epoch', 'a claim leaves the epoch as it was', {
     file: memory,
-    find: `        tags.add(job.tag)
-        job.state = 'ready'
-        job.worker_id = null
-        job.epoch += 1
-        job.lost += 1`,
-    replace: `        tags.add(job.tag)
-        job.state = 'ready'
-        job.lost += 1`,
+    find: `      job.worker_id = workerId as number
+      job.epoch += 1
+      job.run_at = null`,
+    replace: `      job.worker_id = workerId as number
+      job.run_at = null`,
   }),
   mutant('epoch-starts-again', 'a job that is given back starts with epoch 0 again', {
     file: memory,
@@ -77,11 +74,15 @@ export const mutants: readonly Mutant[] = [
     find: `if (late || gone) worker.state = 'dead'`,
     replace: `if (gone) worker.state = 'dead'`,
   }),
-  mutant('dead-and-forgotten', 'a crash between declaring dead and giving back leaves the jobs: only the newly dead are looked at', {
-    file: memory,
-    find: `      if (worker.state === 'dead') dead.push({ id: worker.id })`,
-    replace: `      if (worker.state === 'dead' && worker.heartbeat_at > nowMs - 4_000) dead.push({ id: worker.id })`,
-  }),
+  mutant(
+    'dead-and-forgotten',
+    'a crash between declaring dead and giving back leaves the jobs: only the newly dead are looked at',
+    {
+      file: memory,
+      find: `      if (worker.state === 'dead') dead.push({ id: worker.id })`,
+      replace: `      if (worker.state === 'dead' && worker.heartbeat_at > nowMs - 4_000) dead.push({ id: worker.id })`,
+    },
+  ),
   mutant('key-taken-twice', 'a key starts a second job', {
     file: memory,
     find: `      if (taken !== undefined) return { asked_id: item.id, job_id: taken }
@@ -116,27 +117,28 @@ export const mutants: readonly Mutant[] = [
   mutant('commit-not-sent-again', 'a commit whose outcome is unknown counts as done', {
     file: 'src/worker/committer.ts',
     find: "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            continue",
-    replace: "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            settle(batch, [], told)\n            return",
+    replace:
+      "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            settle(batch, [], told)\n            return",
   }),
   mutant('strict-does-not-wait', 'a strict flow starts the next step before the result is durable', {
     file: 'src/worker/runs.ts',
     find: '        run.held = effects\n        journal(run, goOn)\n        return',
     replace: '        journal(run, null)',
   }),
-  mutant('end-before-its-journal', 'a job is finished while records of it are on their way to the journal', {
+  mutant('decisions-not-recorded', 'what an expression or a draw decided is not in the journal', {
     file: 'src/worker/runs.ts',
-    find: 'if (run.journaling > 0) run.afterJournal = finish\n    else finish(run)',
-    replace: 'finish(run)',
+    find: '    run.records.push(printRecord(record))\n    advance(',
+    replace: '    advance(',
   }),
   mutant('park-before-its-journal', 'a job is parked without its records', {
     file: 'src/worker/runs.ts',
     find: '    journal(run, park)\n  }\n\n  function park',
     replace: '    park(run)\n  }\n\n  function park',
   }),
-  mutant('lost-worker-goes-on', 'a worker that was declared dead keeps what it held, under its next id', {
-    file: 'src/worker/worker.ts',
-    find: '      for (const run of held.all()) held.drop(run)\n',
-    replace: '',
+  mutant('woken-too-early', 'a parked job is due two seconds before its time', {
+    file: memory,
+    find: `job.state === 'parked' && job.run_at! <= nowMs)`,
+    replace: `job.state === 'parked' && job.run_at! - 2_000 <= nowMs)`,
   }),
   mutant('parked-by-the-workers-clock', 'how long a job is parked is measured on the wall clock of a worker', {
     file: 'src/worker/worker.ts',

@@ -42,6 +42,16 @@ interface Connection extends Session {
   ended: Set<() => void>
   /** Statements on one connection run one after another. */
   freeAtMs: number
+  pending: Set<Pending>
+}
+
+/** A statement that was sent and not answered. */
+interface Pending {
+  process: Process
+  /** It has arrived: it is applied although its connection is gone. */
+  atServer: boolean
+  gone: boolean
+  break: () => void
 }
 
 interface Hearing {
@@ -53,6 +63,8 @@ interface Hearing {
 
 export function createNetwork(world: World, weather: Weather, leaseMs: number, watch: Watch): Network {
   const connections = new Set<Connection>()
+  /** Those of the pools: each on a connection of its own. */
+  const pooled = new Set<Pending>()
   const hearings = new Set<Hearing>()
   let up = true
   const store = new MemoryStore({ now: () => epochMs + world.nowMs, notify: deliver, watch })
@@ -68,7 +80,7 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
   }
 
   function connect(process: Process): Connection {
-    const connection: Connection = { process, open: true, ended: new Set(), freeAtMs: 0, locks: new Set() }
+    const connection: Connection = { process, open: true, ended: new Set(), freeAtMs: 0, locks: new Set(), pending: new Set() }
     connections.add(connection)
     store.sessions.add(connection)
     return connection
@@ -81,6 +93,7 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
     connections.delete(connection)
     store.sessions.delete(connection)
     connection.locks.clear()
+    for (const one of connection.pending) one.break()
     connection.process.run(() => {
       for (const told of connection.ended) told()
     })
@@ -91,15 +104,30 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
       const arrivesAtMs = Math.max(world.nowMs + delay() + slow(), connection?.freeAtMs ?? 0)
       if (connection) connection.freeAtMs = arrivesAtMs
       const refuse = (error: Error): void => process.after(delay(), () => reject(error))
+      const others = connection?.pending ?? pooled
+      const pending: Pending = {
+        process,
+        atServer: world.chance() < 0.5,
+        gone: false,
+        break() {
+          pending.gone = true
+          others.delete(pending)
+          refuse(fail('ECONNRESET', 'connection reset'))
+        },
+      }
+      others.add(pending)
       world.at(arrivesAtMs, () => {
         if (!process.alive && world.chance() < 0.5) return // was not sent before the process died
+        others.delete(pending)
         if (!up) return refuse(fail('ECONNREFUSED', 'connect ECONNREFUSED'))
-        if (connection && !connection.open) return refuse(fail('ECONNRESET', 'connection reset'))
+        if (pending.gone && !pending.atServer) return
+        if (!pending.gone && connection && !connection.open) return refuse(fail('ECONNRESET', 'connection reset'))
+        if (pending.gone) world.mark('applied after its connection was cut')
         if (world.chance() < weather.refused) {
           world.mark('refused')
           return refuse(fail('57P01', 'terminating connection due to administrator command'))
         }
-        const session = connection ?? connect(process)
+        const session = connection?.open ? connection : connect(process)
         let rows: Record<string, unknown>[] = []
         let fault: unknown = null
         try {
@@ -107,8 +135,9 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
         } catch (error) {
           fault = error
         }
-        if (!connection) end(session as Connection)
+        if (session !== connection) end(session)
         if (name !== 'heartbeat' && name !== 'declare_dead') world.tell(`${process.name} ${name} ${rows.length}`)
+        if (pending.gone) return
         if (world.chance() < weather.lostReply) {
           world.mark(`reply lost: ${name}`)
           process.after(delay(), () => reject(fail('ECONNRESET', 'connection reset')))
@@ -116,7 +145,7 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
           return
         }
         process.after(delay() + slow(), () => {
-          if (fault !== null) reject(fault as Error)
+          if (fault !== null) reject(fault instanceof Error ? fault : new Error('the statement failed'))
           else resolve({ rows } as unknown as pg.QueryResult)
         })
       })
@@ -190,7 +219,8 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
     outage(ms) {
       world.mark('database outage')
       up = false
-      for (const connection of [...connections]) end(connection)
+      for (const connection of connections) end(connection)
+      for (const one of pooled) one.break()
       for (const hearing of hearings) hearAgain(hearing)
       world.at(world.nowMs + ms, () => {
         up = true
@@ -198,13 +228,14 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
       })
     },
     cut(share) {
-      for (const connection of [...connections]) if (world.chance() < share) end(connection)
+      for (const connection of connections) if (world.chance() < share) end(connection)
+      for (const one of pooled) if (world.chance() < share) one.break()
       for (const hearing of hearings) if (world.chance() < share) hearAgain(hearing)
     },
     left(process, afterMs) {
       for (const hearing of hearings) if (hearing.process === process) hearings.delete(hearing)
       world.at(world.nowMs + afterMs, () => {
-        for (const connection of [...connections]) if (connection.process === process) end(connection)
+        for (const connection of connections) if (connection.process === process) end(connection)
       })
     },
     heal() {

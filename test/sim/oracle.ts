@@ -8,7 +8,7 @@
 //     accepted is kept   what a caller was told is stored, once per key
 //   Liveness, some time after the faults have stopped: every job is over, every caller has its answer, nobody holds anything.
 import { epochMs, type World } from './world.ts'
-import { expected, flows, outcomeOf, versions, type Expected } from './flows.ts'
+import { expected, flows, type Expected } from './flows.ts'
 import type { DoneRow, JobRow, MemoryStore, Watch } from './memory.ts'
 
 export interface Asked {
@@ -39,7 +39,11 @@ export class Oracle {
 
   constructor(world: World) {
     this.#world = world
-    this.watch = { claimed: (job) => this.#claimed(job), done: (row, by) => this.#done(row, by) }
+    this.watch = {
+      claimed: (job) => this.#claimed(job),
+      changed: (job, by) => this.#mustHold(job.id, by, 'changed'),
+      done: (row, by) => this.#done(row, by),
+    }
   }
 
   /** The job of an op, as whoever asked for it named it; a key has one job. */
@@ -93,16 +97,20 @@ export class Oracle {
     if (before) this.#world.mark('claimed again')
   }
 
+  #mustHold(id: string, by: { workerId: number; epoch: number }, what: string): boolean {
+    const claim = this.#claims.get(id)
+    const holds = claim?.epoch === by.epoch && claim.workerId === by.workerId
+    if (!holds)
+      this.#world.fail(`${id} was ${what} by worker ${by.workerId} at epoch ${by.epoch}; it belongs to ${JSON.stringify(claim)}`)
+    return holds
+  }
+
   #done(row: DoneRow, by: { workerId: number; epoch: number } | null): void {
     const { store } = this
     const { id } = row
     if (store.done.has(id)) return this.#world.fail(`${id} is recorded twice`)
     const claim = this.#claims.get(id)
-    if (by && (claim?.epoch !== by.epoch || claim.workerId !== by.workerId)) {
-      return this.#world.fail(
-        `${id} was finished by worker ${by.workerId} at epoch ${by.epoch}; it belongs to ${JSON.stringify(claim)}`,
-      )
-    }
+    if (by && !this.#mustHold(id, by, 'finished')) return
     const told = JSON.parse(row.steps) as StepRecord[]
     const journal = store.recordsOf(id)
     for (const [at, record] of journal.entries()) {
@@ -152,6 +160,3 @@ export class Oracle {
     return this.store.jobs.size === 0 && [...this.acked.values()].every((id) => this.store.done.has(id))
   }
 }
-
-export const pathOf = (versionId: string): string => versions[Number(versionId) - 1]!.path
-export { outcomeOf }

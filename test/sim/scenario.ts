@@ -62,7 +62,7 @@ export async function runSeed(seed: number, options: { traceMax?: number } = {})
   const rarely = (share: number): number => (chance() < 0.5 ? 0 : chance() * share)
   const weather = {
     lostReply: rarely(0.15),
-    lostNotify: rarely(0.8),
+    lostNotify: chance() < 0.15 ? 1 : rarely(0.8),
     stuck: rarely(0.03),
     refused: rarely(0.05),
     delayMs: chance() < 0.7 ? 5 : 80,

@@ -76,7 +76,7 @@ test('jobs of a claim whose answer was lost go back to the queue, and that claim
   await enqueue(newJob(), newJob(), newJob())
   const [known] = await claim(1, 1)
   const [lost] = await claim(1, 1) // nobody heard of it
-  const settled = await settleClaims(db.pool, { workerId: 1, known: [known!.id] })
+  const settled = await settleClaims(db.pool, { workerId: 1, known: [known!] })
   expect(settled).toEqual({ round: 1, back: [{ id: lost!.id, tag: 't' }] })
   expect(await claim(1, 1)).toEqual([]) // of round 0: it was still on its way
   const again = await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 10, round: 1 })
