@@ -421,6 +421,7 @@ const statements: Record<string, Statement> = {
     return [{}]
   },
 
+  record_refusals: () => [],
   append_logs: () => [],
   set_progress: () => [],
 }

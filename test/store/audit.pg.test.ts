@@ -150,7 +150,7 @@ beforeAll(async () => {
   const first = await claim(1)
   const failed = record(first, { k: 'err', n: 1, s: 'a' })
   await appendJournal(db.pool, 1, entry(first, 1, failed))
-  await releaseJobs(db.pool, 1, [{ id: first.id, epoch: first.epoch, runAtMs: Date.now() - 1 }])
+  await releaseJobs(db.pool, 1, [{ id: first.id, epoch: first.epoch, parkMs: 0 }])
   expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual(['t'])
   const second = await claim(1)
   await finish(second, 1, [failed, record(second, { k: 'ok', n: 2, s: 'a' }), record(second, { k: 'ok', n: 3, s: 'b' })])
