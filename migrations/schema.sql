@@ -124,7 +124,9 @@ create table worker (
   stopped_at timestamptz,
   jobs_held integer not null default 0,
   jobs_done bigint not null default 0,
-  claim_round integer not null default 0 -- + 1 when an answer to a claim was lost: claims of earlier rounds match nothing
+  claim_round integer not null default 0, -- + 1 when an answer to a claim was lost: claims of earlier rounds match nothing
+  -- Since this incarnation's process began: {failed, steps, refused, poisoned, flows: {tag: [jobs, failed, steps]}}.
+  counts json not null default '{}'
 ) with (fillfactor = 50);
 
 create type job_state as enum ('ready', 'running', 'parked', 'waiting');
@@ -150,7 +152,8 @@ create table job (
   parent_id uuid, -- the job that started this one
   parent_slot integer,
   canceled_by text,
-  canceled_reason text
+  canceled_reason text,
+  trace text -- W3C Trace Context it came with: traceparent, and tracestate after a space
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index job_ready on job (tag, priority desc, id) where state = 'ready';
 create index job_parked on job (run_at) where state = 'parked';
@@ -183,6 +186,7 @@ create table job_done (
   parent_id uuid,
   canceled_by text,
   canceled_reason text,
+  trace text,
   primary key (id)
 ) partition by range (id);
 create table job_done_rest partition of job_done default;

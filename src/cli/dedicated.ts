@@ -33,13 +33,13 @@ export async function keepDedicated(options: DedicatedOptions, stop: AbortSignal
     const wanted = new Set((await dedicatedBindings(options.db.pool)).map(bindingName))
     for (const [name, { stop: letGo }] of bound) {
       if (wanted.has(name) || letGo.signal.aborted) continue
-      options.log.info({ binding: name }, 'no longer dedicated: its worker drains')
+      options.log.info({ tag: name }, 'no longer dedicated: its worker drains')
       letGo.abort()
     }
     for (const name of wanted) if (!bound.has(name) && !stop.aborted) bind(name)
   }
   const bind = (name: string) => {
-    options.log.info({ binding: name }, 'starting its dedicated worker')
+    options.log.info({ tag: name }, 'starting its dedicated worker')
     const letGo = new AbortController()
     const child = {
       name: `worker ${name}`,

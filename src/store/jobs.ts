@@ -57,6 +57,8 @@ export interface ClaimedJob {
   canceled_by: string | null
   /** It was parked, and its time has come. */
   waited: boolean
+  /** See core/trace.ts. */
+  trace: string | null
 }
 
 export function claimJobs(
@@ -180,6 +182,9 @@ export interface Reaped {
   workers: number[] | null
   jobs_back: number
   jobs_poisoned: number
+  /** Some of their ids. */
+  back_ids: string[] | null
+  poison_ids: string[] | null
   tags: string[] | null
 }
 
@@ -189,10 +194,10 @@ export interface Reaped {
  */
 export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lostMax: number; now?: Date }): Promise<Reaped> {
   const dead = await run(on, 'declare_dead', [reap.now ?? null, workerLockClass, reap.hintAfterMs])
-  if (dead.length === 0) return { workers: null, jobs_back: 0, jobs_poisoned: 0, tags: null }
+  if (dead.length === 0) return { workers: null, jobs_back: 0, jobs_poisoned: 0, back_ids: null, poison_ids: null, tags: null }
   const [row] = await runRouted<Reaped>(on, 'give_back_jobs', [reap.lostMax])
-  const { workers, jobs_back, jobs_poisoned, tags } = row!
-  return { workers, jobs_back, jobs_poisoned, tags }
+  const { workers, jobs_back, jobs_poisoned, back_ids, poison_ids, tags } = row!
+  return { workers, jobs_back, jobs_poisoned, back_ids, poison_ids, tags }
 }
 
 export async function wakeDueJobs(on: Queryable, wake: { jobsMax: number; now?: Date }): Promise<string[]> {
@@ -248,6 +253,8 @@ export interface NewJob {
   /** The server process that has a caller waiting. */
   waiter?: number
   parentId?: string
+  /** The trace it belongs to: see core/trace.ts. */
+  trace?: string
 }
 
 /** HOT. One job as an element of enqueue's document. Only args are long, and they are copied as they are. */
@@ -257,6 +264,7 @@ export function printNewJob(job: NewJob): JsonText {
   if (job.waiter !== undefined) text += `,"w":${job.waiter}`
   if (job.runAtMs !== undefined) text += `,"at":${Math.ceil(job.runAtMs)}`
   if (job.parentId !== undefined) text += `,"parent":"${job.parentId}"`
+  if (job.trace !== undefined) text += `,"trace":${JSON.stringify(job.trace)}`
   if (job.key !== undefined) text += `,"key":${JSON.stringify(job.key)}`
   return text + '}'
 }

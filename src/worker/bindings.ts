@@ -11,6 +11,8 @@ import type { WorkerLog } from './report.ts'
 
 export interface Bindings {
   refresh(): Promise<void>
+  /** Is the current version of everything warm? */
+  warm(): boolean
   /** HOT. A job of this version is held; it left. */
   entered(versionId: string): void
   left(versionId: string): void
@@ -29,6 +31,8 @@ export function createBindings(parts: {
   const current = new Map<string, string>()
   const running = new Map<string, number>()
   const warned = new Set<string>()
+  /** Bindings whose current version could not be warmed. */
+  const cold = new Set<string>()
   let busy: Promise<void> | null = null
   let again = false
 
@@ -38,7 +42,7 @@ export function createBindings(parts: {
       const version = await (isFlow ? currentFlow : currentScript)(db.pool, workspaceId, path)
       if (!version || version.tag !== binding) {
         const why = version ? `its jobs have tag ${version.tag}: deploy it with dedicated_worker: true` : 'it is not deployed'
-        if (!warned.has(binding)) log.warn({ binding }, `dedicated to ${binding}, but ${why}`)
+        if (!warned.has(binding)) log.warn({ tag: binding }, `dedicated to ${binding}, but ${why}`)
         warned.add(binding)
         if (!version) current.delete(binding)
         continue
@@ -52,17 +56,20 @@ export function createBindings(parts: {
 
   async function warm(binding: string, versionId: string): Promise<void> {
     const plan = await plans.load(versionId)
+    cold.delete(binding)
     if (plan instanceof Error) {
-      log.error({ binding, versionId, reason: plan.message }, 'this version cannot be run')
+      cold.add(binding)
+      log.error({ tag: binding, version: versionId, reason: plan.message }, 'this version cannot be run')
     } else {
       const replicasOf = (spec: RunnerSpec): number =>
         Math.max(...plan.steps.map((s) => (s.spec === spec ? (parts.replicas[s.step.id] ?? 1) : 1)))
       const warmed = await Promise.allSettled(plan.specs.map((spec) => pool.warm(spec, replicasOf(spec))))
       for (const one of warmed) {
-        if (one.status === 'rejected')
-          log.error({ binding, versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
+        if (one.status === 'fulfilled') continue
+        cold.add(binding)
+        log.error({ tag: binding, version: versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
       }
-      log.info({ binding, versionId, runners: plan.specs.length }, 'version warm')
+      if (!cold.has(binding)) log.info({ tag: binding, version: versionId, runners: plan.specs.length }, 'version warm')
     }
     current.set(binding, versionId)
     running.set(versionId, running.get(versionId) ?? 0) // known, so that it is let go when the next one comes
@@ -83,7 +90,7 @@ export function createBindings(parts: {
     const plan = plans.loaded(versionId)
     plans.forget(versionId)
     if (!plan || plan instanceof Error) return
-    log.info({ versionId, path: plan.plan.path }, 'version let go')
+    log.info({ version: versionId, path: plan.plan.path }, 'version let go')
     await Promise.all(plan.specs.map((spec) => pool.release(spec.key)))
   }
 
@@ -103,6 +110,7 @@ export function createBindings(parts: {
       })
       return busy
     },
+    warm: () => current.size === parts.bindings.length && cold.size === 0,
     entered(versionId) {
       running.set(versionId, (running.get(versionId) ?? 0) + 1)
     },

@@ -12,7 +12,7 @@ import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { claimJobs, settleClaims, type ClaimedJob } from '../store/jobs.ts'
-import type { WorkerCounters, WorkerLog } from './report.ts'
+import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 const windowMs = 120
 const windowMin = 200
@@ -26,6 +26,8 @@ export interface Claims {
   wakeAll(): void
   /** There may be room again. */
   pump(): void
+  /** Jobs that may be held now. */
+  window(): number
   /** Takes no more; resolves once no claim is under way. False: jobs may be held that nobody here knows of. */
   stop(): Promise<boolean>
 }
@@ -108,10 +110,10 @@ export function createClaims(parts: {
         client ??= await db.connect({ name: `millrace claim ${workerId}` })
         if (unsure) await settle(client)
         unsure = true
+        const askedMs = clock.monotonicMs()
         const jobs = await claimJobs(client, { workerId, tag, jobsMax, round })
         unsure = false
-        counters.claims += 1
-        counters.jobsClaimed += jobs.length
+        count(jobs.length, clock.monotonicMs() - askedMs)
         if (jobs.length === jobsMax) wanted.add(tag)
         if (jobs.length > 0) parts.take(tag, jobs)
       } catch (error) {
@@ -130,8 +132,17 @@ export function createClaims(parts: {
     if (!settled) return // declared dead: the lease tells
     round = settled.round
     if (settled.back.length === 0) return
-    log.warn({ jobs: settled.back.map((job) => job.id) }, 'gave back jobs of a claim whose answer was lost')
+    const jobs = someOf(settled.back.map((job) => job.id))
+    log.warn({ worker: workerId, back: settled.back.length, jobs }, 'gave back jobs of a claim whose answer was lost')
     for (const { tag } of settled.back) wanted.add(tag)
+  }
+
+  function count(jobs: number, ms: number): void {
+    counters.claims += 1
+    counters.jobsClaimed += jobs
+    counters.claimSeconds.add(ms / 1_000)
+    if (jobs === 0) counters.claimsEmpty += 1
+    else counters.claimJobs.add(jobs)
   }
 
   /** Tags take turns, so that a busy one does not starve the others. */
@@ -158,6 +169,7 @@ export function createClaims(parts: {
       pump()
     },
     pump,
+    window: () => Math.floor(window),
     async stop() {
       stopped = true
       await running

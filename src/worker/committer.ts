@@ -11,7 +11,7 @@ import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { appendJournal, appendLogs, finishJobs, recordRefusals, type LogPiece } from '../store/jobs.ts'
-import type { WorkerCounters, WorkerLog } from './report.ts'
+import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 /** A finished job on its way to job_done. */
 export interface Finished {
@@ -42,6 +42,8 @@ export interface Committer {
   journal(record: Journaled): void
   log(piece: LogPiece): void
   backlogBytes(): number
+  /** Finished jobs and records that wait for a commit. */
+  backlogRows(): { jobs: number; records: number }
   /** Resolves once everything handed in so far is durable. */
   drained(): Promise<void>
   close(): Promise<void>
@@ -83,6 +85,7 @@ export function createCommitter(parts: {
     widthMax: number,
     tells: (batch: Item[]) => boolean = () => false,
   ) {
+    const counted = counters[what]
     const waiting: Item[] = []
     let head = 0
     let bytes = 0
@@ -133,14 +136,16 @@ export function createCommitter(parts: {
         const client = clients.pop() ?? (await connect(attempt))
         if (!client) continue
         try {
+          const askedMs = clock.monotonicMs()
           const strangers = await commit(client, text, told)
           clients.push(client)
-          counters.commits += 1
+          count(batch.length, clock.monotonicMs() - askedMs)
           settle(batch, strangers, told, attempt > 0)
           return
         } catch (error) {
           if (isOutage(error)) {
             client.end().catch(() => {})
+            counted.retries += 1
             log.warn({ err: error, attempt }, 'commit failed; trying again')
             continue
           }
@@ -148,6 +153,12 @@ export function createCommitter(parts: {
           return refusedByDatabase(batch, error)
         }
       }
+    }
+
+    function count(rows: number, ms: number): void {
+      counted.commits += 1
+      counted.rows.add(rows)
+      counted.seconds.add(ms / 1_000)
     }
 
     /** It is the fault of one of them, which must not hold up the others. */
@@ -182,8 +193,12 @@ export function createCommitter(parts: {
       const refused = new Set(strangers)
       counters.refused += refused.size
       const jobs = batch.filter((item) => refused.has(item.id))
+      const why = resent
+        ? 'sent again after an outage: these were committed before, or are no longer ours'
+        : 'these jobs are no longer ours'
+      log.warn({ worker: workerId, what, refused: refused.size, jobs: someOf(refused) }, `refused: ${why}`)
       recordRefusals(db.pool, { workerId, what, jobs, resent }).catch((error: unknown) => {
-        log.warn({ err: error, jobs: jobs.length }, 'refused commits were not recorded for the audit')
+        log.warn({ err: error, refused: jobs.length }, 'refused commits were not recorded for the audit')
       })
       for (const item of batch) item.committed(refused.has(item.id), told)
     }
@@ -198,6 +213,7 @@ export function createCommitter(parts: {
         }
       },
       bytes: () => bytes,
+      rows: () => waiting.length - head,
       async drained(): Promise<void> {
         if (busy > 0 || head < waiting.length) await new Promise<void>((resolve) => idle.push(resolve))
       },
@@ -227,6 +243,7 @@ export function createCommitter(parts: {
       logging ??= Promise.resolve().then(sendLogs)
     },
     backlogBytes: () => finishes.bytes() + journals.bytes(),
+    backlogRows: () => ({ jobs: finishes.rows(), records: journals.rows() }),
     async drained() {
       await Promise.all([finishes.drained(), journals.drained(), logging])
     },

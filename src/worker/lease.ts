@@ -8,10 +8,13 @@ import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { run, type Database } from '../store/db.ts'
 import { workerLockClass } from '../store/jobs.ts'
+import { printCounts } from './meters.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
 
 export interface Lease {
   readonly workerId: number
+  /** Ms since the database last heard of this worker. */
+  silentMs(): number
   /** Leaves in order: the row says stopped. Everything must have been given back. */
   stop(): Promise<void>
   /** Stops heartbeats without a word (the row is dead already). */
@@ -44,6 +47,7 @@ export async function takeLease(parts: {
   let over = false
   let lockClient: pg.Client | null = null
   let beating: Promise<void> | null = null
+  let heardAtMs = clock.monotonicMs()
 
   async function holdLock(): Promise<void> {
     const client = await db.connect({ name: `millrace worker ${workerId}` })
@@ -61,14 +65,16 @@ export async function takeLease(parts: {
   async function beat(): Promise<void> {
     try {
       if (!lockClient) await holdLock()
-      const rows = await run(db.pool, 'heartbeat', [workerId, parts.held(), counters.jobsFinished])
-      if (rows.length === 0 && !over) {
+      const rows = await run(db.pool, 'heartbeat', [workerId, parts.held(), counters.jobsFinished, printCounts(counters)])
+      if (rows.length > 0) heardAtMs = clock.monotonicMs()
+      else if (!over) {
         over = true
+        counters.leasesLost += 1
         timer.cancel()
         parts.lost()
       }
     } catch (error) {
-      log.warn({ err: error, workerId }, 'heartbeat failed')
+      log.warn({ err: error, worker: workerId }, 'heartbeat failed')
     }
   }
 
@@ -88,9 +94,12 @@ export async function takeLease(parts: {
 
   return {
     workerId,
+    silentMs: () => clock.monotonicMs() - heardAtMs,
     async stop() {
       over = true
-      await run(db.pool, 'stop_worker', [workerId]).catch((error: unknown) => log.warn({ err: error }, 'could not sign off'))
+      await run(db.pool, 'stop_worker', [workerId]).catch((error: unknown) =>
+        log.warn({ err: error, worker: workerId }, 'could not sign off'),
+      )
       await end()
     },
     abandon: end,

@@ -9,6 +9,7 @@ import type { ScopeEnvironment } from '../core/wire/messages.ts'
 import type { RunnerSpec } from '../runner/pool_types.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { loadVersion } from '../store/versions.ts'
+import type { FlowMeter, Meters, StepMeter } from './meters.ts'
 
 export interface LoadedStep {
   step: PlanStep
@@ -17,6 +18,7 @@ export interface LoadedStep {
   /** Arguments of main: `"name":` as printed, and what gives the value. */
   inputs: { key: string; expression: Expression }[]
   environments: Map<string, ScopeEnvironment>
+  meter: StepMeter
 }
 
 export interface LoadedPlan {
@@ -25,6 +27,7 @@ export interface LoadedPlan {
   steps: LoadedStep[]
   /** Every runner the plan uses, each once. */
   specs: RunnerSpec[]
+  meter: FlowMeter
 }
 
 export interface Plans {
@@ -42,7 +45,14 @@ const extensions: Record<Language, string> = { bun: 'ts', deno: 'ts', nativets: 
 // Versions kept when nobody says they can go (a shared worker sees many); the oldest goes first.
 const plansMax = 1_000
 
-export function createPlans(parts: { db: Database; sandbox: Sandbox; baseUrl: string; dedicated: boolean; name: string }): Plans {
+export function createPlans(parts: {
+  db: Database
+  sandbox: Sandbox
+  baseUrl: string
+  dedicated: boolean
+  name: string
+  meters: Meters
+}): Plans {
   const plans = new Map<string, LoadedPlan | Error>()
   const loading = new Map<string, Promise<LoadedPlan | Error>>()
 
@@ -69,9 +79,11 @@ export function createPlans(parts: { db: Database; sandbox: Sandbox; baseUrl: st
 
   function loadedPlan(plan: Plan): LoadedPlan {
     const specs = new Map<string, RunnerSpec>()
+    const meter = parts.meters.flow(nameOf(plan))
     const steps = plan.steps.map((step): LoadedStep => {
       const inputs = step.inputs.map(({ name, expression }) => ({ key: JSON.stringify(name) + ':', expression }))
-      if (step.run.kind !== 'code') return { step, spec: null, inputs, environments: new Map() }
+      const own = { step, inputs, environments: new Map(), meter: parts.meters.step(meter, step.id) }
+      if (step.run.kind !== 'code') return { ...own, spec: null }
       const { built, runtime } = step.run
       // Steps of equal code share a runner: within the version in a dedicated worker, whose runners live and go with it;
       // among all flows in a shared one.
@@ -82,9 +94,9 @@ export function createPlans(parts: { db: Database; sandbox: Sandbox; baseUrl: st
         spec = { key, runtime, language: built.language, artifactKey: built.artifactKey, params: built.params, sourceName }
         specs.set(key, spec)
       }
-      return { step, spec, inputs, environments: new Map() }
+      return { ...own, spec }
     })
-    return { plan, steps, specs: [...specs.values()] }
+    return { plan, steps, specs: [...specs.values()], meter }
   }
 
   return {
@@ -116,6 +128,12 @@ export function createPlans(parts: { db: Database; sandbox: Sandbox; baseUrl: st
       return environment
     },
   }
+}
+
+/** As a tag names it. What nobody deployed has no name of its own. */
+function nameOf({ kind, workspaceId, path }: Plan): string {
+  if (kind === 'preview' || kind === 'flowpreview') return `${workspaceId}:preview`
+  return `${workspaceId}:${kind === 'flow' ? 'flow/' : ''}${path}`
 }
 
 /** The names Windmill's SDKs read. What a call itself adds: WM_JOB_ID and its kin, WM_TOKEN. Missing values are ''. */

@@ -12,7 +12,7 @@ import type { Call } from '../runner/pool_types.ts'
 import type { Timer } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import type { Finished, Journaled } from './committer.ts'
-import type { LoadedPlan } from './plans.ts'
+import type { LoadedPlan, LoadedStep } from './plans.ts'
 
 /** Its end is durable. `silent`: nobody is to be told (the commit did that, or the job was not ours any more). */
 export type RunEnd = (run: Run, silent: boolean) => void
@@ -100,7 +100,7 @@ export class Run implements Finished {
 export class StepCall implements Call {
   readonly run: Run
   readonly n: number
-  readonly stepId: string
+  readonly step: LoadedStep
   readonly scope: ScopeEnvironment
   args: JsonText
   readonly jobId: string
@@ -114,7 +114,7 @@ export class StepCall implements Call {
     driver: Driver,
     run: Run,
     n: number,
-    stepId: string,
+    step: LoadedStep,
     scope: ScopeEnvironment,
     args: JsonText,
     token: string,
@@ -123,7 +123,7 @@ export class StepCall implements Call {
     this.#driver = driver
     this.run = run
     this.n = n
-    this.stepId = stepId
+    this.step = step
     this.scope = scope
     this.args = args
     // Code that cannot see its environment is not told who it is.
@@ -133,12 +133,17 @@ export class StepCall implements Call {
     this.timeoutMs = timeoutMs
   }
 
+  get stepId(): string {
+    return this.step.step.id
+  }
+
   /** The id its output is kept under. */
   get logId(): string {
     return stepIdOf(this.run.id, this.n)
   }
 
   succeeded(value: JsonText, ms: number): void {
+    this.step.meter.took(ms)
     this.#driver.take(
       this.run,
       { k: 'ok', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, v: value },
@@ -148,6 +153,8 @@ export class StepCall implements Call {
   }
 
   failed(error: UserError, ms: number): void {
+    this.step.meter.took(ms)
+    this.step.meter.callsFailed += 1
     this.#driver.take(
       this.run,
       { k: 'err', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, e: error },

@@ -45,7 +45,8 @@ export interface Runs {
   start(job: ClaimedJob, plan: LoadedPlan, journal: readonly JournalRow[]): void
   /** A job whose plan cannot be loaded ends as a failure. */
   refuse(job: ClaimedJob, reason: string): void
-  cancel(jobId: string, by: string, reason: string): void
+  /** True if it was still running. */
+  cancel(jobId: string, by: string, reason: string): boolean
   /** Journals what runs too long without being journaled. Called a few times a second. */
   journalOld(nowMs: number): void
   /** The run is no longer ours: forget it, cancel its calls. */
@@ -123,7 +124,10 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     const effects: Effect[] = []
     advance(run.loaded!.plan, run.state, record, limits, effects)
-    if (record.k === 'ok' || record.k === 'err') counters.stepsFinished += 1
+    if (record.k === 'ok' || record.k === 'err') {
+      counters.stepsFinished += 1
+      run.loaded!.meter.stepsFinished += 1
+    }
     const last = effects.length === 1 ? effects[0]! : null
     if (last?.e === 'finish') {
       run.records.push(printRecord(record, !(record.k === 'ok' && record.v === last.result)))
@@ -203,7 +207,7 @@ export function createRuns(parts: RunsParts): Runs {
           ? parts.issueToken({ jobId: run.id, workspaceId: loaded.plan.workspaceId, createdBy: run.job.created_by })
           : ''
         const environment = plans.environment(loaded, step.index, run.job.created_by)
-        const call = new StepCall(driver, run, n, step.id, environment, args, token, timeoutMs)
+        const call = new StepCall(driver, run, n, loaded.steps[step.index]!, environment, args, token, timeoutMs)
         run.calls.push(call)
         pool.call(loaded.steps[step.index]!.spec!, call)
         return
@@ -275,14 +279,21 @@ export function createRuns(parts: RunsParts): Runs {
     run.over = true
     run.status = status
     run.result = result
-    if (status !== 'success') counters.jobsFailed += 1
-    counters.jobsFinished += 1
+    count(run.loaded, status !== 'success')
     for (const call of run.calls) pool.cancel(call, 'the job is over')
     run.timer?.cancel()
     run.print()
     // Not through journal(): records that are not on their way need not go there any more.
     if (run.journaling > 0) run.afterJournal = finish
     else finish(run)
+  }
+
+  function count(loaded: LoadedPlan | null, failed: boolean): void {
+    counters.jobsFinished += 1
+    if (loaded) loaded.meter.jobs += 1
+    if (!failed) return
+    counters.jobsFailed += 1
+    if (loaded) loaded.meter.jobsFailed += 1
   }
 
   function finish(run: Run): void {
@@ -295,15 +306,16 @@ export function createRuns(parts: RunsParts): Runs {
     end(run, 'failure', errorResult({ name: 'PlanError', message: reason }))
   }
 
-  function cancel(jobId: string, by: string, reason: string): void {
+  function cancel(jobId: string, by: string, reason: string): boolean {
     const run = runs.get(jobId)
-    if (!run || run.over) return
+    if (!run || run.over) return false
     // What was running has its record, so that it can be found by its id; the cancel then overrides what would follow.
     const e: UserError = { name: 'Canceled', message: reason }
     for (const call of run.calls) {
       run.records.push(printRecord({ k: 'err', n: call.n, s: call.stepId, at: clock.nowMs(), ms: 0, e }))
     }
     take(run, { k: 'cancel', by, reason }, null)
+    return true
   }
 
   function drop(run: Run): void {

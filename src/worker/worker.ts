@@ -24,15 +24,16 @@ import {
   workChannel,
   type ClaimedJob,
   type JournalRow,
+  type Reaped,
 } from '../store/jobs.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
 import { createAnswers } from './answers.ts'
 import { createBindings } from './bindings.ts'
 import { createClaims, type Claims } from './claims.ts'
-import { createCommitter } from './committer.ts'
-import { takeLease } from './lease.ts'
+import { createCommitter, type Committer } from './committer.ts'
+import { takeLease, type Lease } from './lease.ts'
 import { createPlans } from './plans.ts'
-import { createCounters, type WorkerCounters, type WorkerLog } from './report.ts'
+import { createCounters, someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 import type { Run } from './run.ts'
 import { createRuns, type Runs } from './runs.ts'
 
@@ -60,10 +61,33 @@ export interface WorkerParts {
   listen?: typeof createListener
 }
 
+/** How a worker is this moment. */
+export interface WorkerState {
+  /** It holds its lease, and what it is dedicated to is warm. */
+  ready: boolean
+  /** Null between two incarnations. */
+  workerId: number | null
+  held: number
+  /** Jobs it may hold now. */
+  window: number
+  backlog: { jobs: number; records: number; bytes: number }
+  /** Ms since the database last heard of it. */
+  silentMs: number
+}
+
 export interface Worker {
   readonly counters: WorkerCounters
+  state(): WorkerState
   /** Resolves once drained after `stop`. */
   run(stop: AbortSignal): Promise<void>
+}
+
+interface Incarnation {
+  claims: Claims
+  runs: Runs
+  committer: Committer
+  lease: Lease
+  workerId: number
 }
 
 const duePerTick = 1_000
@@ -84,11 +108,12 @@ export function createWorker(parts: WorkerParts): Worker {
     baseUrl: parts.baseUrl,
     dedicated: parts.bindings.length > 0,
     name: parts.name,
+    meters: counters.meters,
   })
   const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
   const answers = createAnswers({ db, clock })
   /** What the listener and the timers talk to: the incarnation that lives now. */
-  let living: { claims: Claims; runs: Runs; workerId: number } | null = null
+  let living: Incarnation | null = null
 
   async function run(stop: AbortSignal): Promise<void> {
     await bindings.refresh()
@@ -184,8 +209,8 @@ export function createWorker(parts: WorkerParts): Worker {
       log,
       ...(parts.concurrency === undefined ? {} : { concurrency: parts.concurrency }),
     })
-    living = { claims, runs: held, workerId }
-    log.info({ workerId, tags }, 'worker ready')
+    living = { claims, runs: held, committer, lease, workerId }
+    log.info({ worker: workerId, tags }, 'worker ready')
     claims.wakeAll()
     if (stop.aborted) onStop()
 
@@ -194,7 +219,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const sure = await claims.stop()
     if (reason === 'lost') {
       log.warn(
-        { workerId, jobs: held.held() },
+        { worker: workerId, held: held.held() },
         'this worker was declared dead; its jobs are with others, it starts again under a new id',
       )
       living = null
@@ -211,7 +236,7 @@ export function createWorker(parts: WorkerParts): Worker {
     // What could not be given back (the database is away) is taken over once the lease is found abandoned.
     await (clean && sure ? lease.stop() : lease.abandon())
     await committer.close()
-    log.info({ workerId, clean }, 'worker stopped')
+    log.info({ worker: workerId, clean }, 'worker stopped')
   }
 
   /** HOT for jobs whose plan is loaded and which have no journal: at once. The others wait for one round trip. */
@@ -291,13 +316,13 @@ export function createWorker(parts: WorkerParts): Worker {
   /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
   async function drain(runs: Runs, starting: Set<ClaimedJob>): Promise<boolean> {
     const began = clock.monotonicMs()
-    if (runs.held() > 0) log.info({ jobs: runs.held() }, 'stopping: finishing what runs')
+    if (runs.held() > 0) log.info({ held: runs.held() }, 'stopping: finishing what runs')
     while (runs.held() + starting.size > 0) {
       const spentMs = clock.monotonicMs() - began
       if (spentMs > limits.drainStepsMs) runs.closing()
       if (spentMs > limits.drainMs) for (const run of runs.all()) runs.giveBackNow(run)
       if (spentMs > 2 * limits.drainMs + giveBackMs) {
-        log.error({ jobs: runs.held() + starting.size }, 'stopping without having given back these jobs')
+        log.error({ held: runs.held() + starting.size }, 'stopping without having given back these jobs')
         return false
       }
       await clock.pause(drainTickMs)
@@ -315,7 +340,10 @@ export function createWorker(parts: WorkerParts): Worker {
     const here = living
     if (!here) return
     try {
-      for (const job of await canceledJobs(db.pool, here.workerId)) here.runs.cancel(job.id, job.canceled_by, job.canceled_reason)
+      for (const job of await canceledJobs(db.pool, here.workerId)) {
+        if (!here.runs.cancel(job.id, job.canceled_by, job.canceled_reason)) continue
+        log.info({ job: job.id, worker: here.workerId, by: job.canceled_by }, 'canceled')
+      }
       await bindings.refresh()
     } catch (error) {
       log.warn({ err: error }, 'the database could not be asked for news')
@@ -327,15 +355,41 @@ export function createWorker(parts: WorkerParts): Worker {
     try {
       const reaped = await reapWorkers(db.pool, { hintAfterMs: limits.hintAfterMs, lostMax: limits.lostMax })
       if (reaped.workers) {
-        log.warn(
-          { workers: reaped.workers, jobsBack: reaped.jobs_back, jobsPoisoned: reaped.jobs_poisoned },
-          'took over from dead workers',
-        )
+        tellOfTakeOver(reaped)
       }
       const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
       await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])
     } catch (error) {
       if (!isOutage(error)) log.error({ err: error }, 'upkeep failed')
+    }
+  }
+
+  function tellOfTakeOver(reaped: Reaped): void {
+    const { workers, jobs_back: back, jobs_poisoned: poisoned } = reaped
+    counters.workersTakenOver += workers?.length ?? 0
+    counters.jobsTakenOver += back
+    counters.jobsPoisoned += poisoned
+    log.warn({ workers, back, jobs: someOf(reaped.back_ids ?? []) }, 'dead workers: their jobs are ready again')
+    if (poisoned > 0) {
+      log.error(
+        { poisoned, jobs: someOf(reaped.poison_ids ?? []) },
+        'poison: workers that ran these jobs died too often; they failed',
+      )
+    }
+  }
+
+  function state(): WorkerState {
+    if (!living)
+      return { ready: false, workerId: null, held: 0, window: 0, backlog: { jobs: 0, records: 0, bytes: 0 }, silentMs: 0 }
+    const { claims, runs, committer, lease, workerId } = living
+    const silentMs = lease.silentMs()
+    return {
+      ready: silentMs < limits.leaseMs && bindings.warm(),
+      workerId,
+      held: runs.held(),
+      window: claims.window(),
+      backlog: { ...committer.backlogRows(), bytes: committer.backlogBytes() },
+      silentMs,
     }
   }
 
@@ -358,7 +412,7 @@ export function createWorker(parts: WorkerParts): Worker {
     }
   }
 
-  return { counters, run }
+  return { counters, state, run }
 }
 
 /** Calls `work` every `ms`, never twice at a time. */

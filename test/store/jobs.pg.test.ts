@@ -155,7 +155,7 @@ test('a worker past its lease is declared dead and its jobs go back, with a new 
   const [lost] = await claim(dead, 1)
   const [kept] = await claim(alive, 1)
   const reaped = await reapWorkers(db.pool, { hintAfterMs: 500, lostMax: 3, now: later(5_000) })
-  expect(reaped).toEqual({ workers: [dead], jobs_back: 1, jobs_poisoned: 0, tags: ['t'] })
+  expect(reaped).toEqual({ workers: [dead], jobs_back: 1, jobs_poisoned: 0, back_ids: [lost!.id], poison_ids: null, tags: ['t'] })
   const [again] = await claim(1)
   expect(again).toMatchObject({ id: lost!.id, epoch: 3, lost: 1 })
   expect(await finishJobs(db.pool, dead, finished([lost!]))).toEqual([lost!.id])

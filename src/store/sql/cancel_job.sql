@@ -3,15 +3,15 @@
 with gone as (
   delete from job
    where id = $2 and workspace_id = $1 and state in ('ready', 'parked', 'waiting')
-  returning id, workspace_id, version_id, tag, lost, args, created_by, started_at, parent_id, waiter
+  returning id, workspace_id, version_id, tag, lost, args, created_by, started_at, parent_id, trace, waiter
 ), records as (
   delete from job_journal using gone where job_journal.job_id = gone.id returning n, record
 ), kept as (
   insert into job_done (id, workspace_id, version_id, tag, status, lost, args, result, steps, created_by, started_at,
-                        parent_id, canceled_by, canceled_reason)
+                        parent_id, trace, canceled_by, canceled_reason)
   select id, workspace_id, version_id, tag, 'canceled', lost, args,
          json_build_object('error', json_build_object('name', 'Canceled', 'message', $4::text)),
-         coalesce((select json_agg(record order by n) from records), '[]'), created_by, started_at, parent_id, $3, $4
+         coalesce((select json_agg(record order by n) from records), '[]'), created_by, started_at, parent_id, trace, $3, $4
     from gone
 ), asked as (
   update job set canceled_by = $3, canceled_reason = $4
