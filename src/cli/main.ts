@@ -73,7 +73,6 @@ function buildProgram(): Command {
 
 function addAuditCommands(program: Command): void {
   const command = withSettings(program.command('audit'), 'home', 'database')
-    .enablePositionalOptions()
     .description('check that nothing was lost, recorded twice or left stuck')
     .option('--since <duration>', 'only jobs accepted in that time: 90s, 15m, 2h, 7d (preset: all there are)')
     .option('--settle <seconds>', 'what must be quiet is looked at twice, so far apart; 0: one look counts', '5')
@@ -91,7 +90,8 @@ function addAuditCommands(program: Command): void {
     .argument('<what>', 'on: a new record begins; off: nothing more is recorded; clear: forget it; status')
     .option('--json', 'print JSON')
     .description('audit mode: whether what happens to jobs is recorded, for the checks that need it')
-    .action(async (what, options) => (await import('./audit.ts')).recordCommand(what, options))
+    // The options are those of `audit` as well, which takes them wherever they stand.
+    .action(async (what, _options, self) => (await import('./audit.ts')).recordCommand(what, self.optsWithGlobals()))
 }
 
 const examples = `
