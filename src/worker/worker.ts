@@ -6,6 +6,7 @@
 //   K3. A deploy is no restart: new jobs get the new plan and runners, running ones finish on theirs, then those stop.
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
+import { messageOf } from '../core/errors.ts'
 import type { Sandbox } from '../core/expr/expression.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
@@ -295,11 +296,23 @@ export function createWorker(parts: WorkerParts): Worker {
       while (waiting.length > 0) {
         const batch = waiting
         waiting = []
-        const { tags: readyTags } = await retrying(() => releaseJobs(db.pool, workerId, batch.map(parkedOf)))
-        for (const run of batch) runs.drop(run)
-        if (batch.some((run) => run.parkUntilMs === null)) await wakeOthers(readyTags)
+        await release(batch)
       }
       busy = null
+    }
+
+    /** Never rejects: what the database does not take ends its own job, not this worker. */
+    async function release(batch: Run[]): Promise<void> {
+      try {
+        const { tags: readyTags } = await retrying(() => releaseJobs(db.pool, workerId, batch.map(parkedOf)))
+        for (const run of batch) runs.drop(run)
+        // Those not told find it when they poll.
+        if (batch.some((run) => run.parkUntilMs === null)) await wakeOthers(readyTags).catch(() => {})
+      } catch (error) {
+        log.error({ err: error, jobs: batch.map(({ id }) => id) }, 'the database refused to take jobs back')
+        if (batch.length > 1) for (const run of batch) await release([run])
+        else runs.refuse(batch[0]!.job, messageOf(error))
+      }
     }
 
     return {

@@ -247,6 +247,14 @@ test('a parked job is not claimed before its time, and is after', async () => {
   expect(await claim(1)).toHaveLength(1)
 })
 
+test('a wait may end at a fraction of a millisecond', async () => {
+  const [id] = await enqueue(newJob())
+  const [job] = await claim(1)
+  await releaseJobs(db.pool, 1, [{ id: id!, epoch: job!.epoch, parkMs: 60_000.25 }])
+  const { rows } = await db.pool.query('select state from job')
+  expect(rows).toEqual([{ state: 'parked' }])
+})
+
 test('canceling ends a job that waits, asks for one that runs, and leaves a finished one as it is', async () => {
   const [waiting, running] = [newJob({ priority: -1 }), newJob()]
   await enqueue(waiting, running)
