@@ -37,6 +37,8 @@ export interface Proxy {
   /** Connections that are open now. */
   connections(): number
   sessions(): Session[]
+  /** Called with the name of every statement the moment it is sent. Gives what ends it. */
+  onStatement(told: (statement: string) => void): () => void
   /** Holds back all bytes of the connections there are, until thaw(); new ones are not affected. */
   freeze(): void
   /** The same for new ones too, and in one direction only if asked for: the network is gone. */
@@ -67,6 +69,7 @@ interface Rules {
   repliesCut: number
   losesNotifications: boolean
   notificationsLost: number
+  listeners: Set<(statement: string) => void>
 }
 
 export async function startProxy(databaseUrl: string): Promise<Proxy> {
@@ -80,6 +83,7 @@ export async function startProxy(databaseUrl: string): Promise<Proxy> {
     repliesCut: 0,
     losesNotifications: false,
     notificationsLost: 0,
+    listeners: new Set(),
   }
   const server = createServer({ noDelay: true }, (near) => {
     near.on('error', () => {}) // its close follows
@@ -107,6 +111,10 @@ export async function startProxy(databaseUrl: string): Promise<Proxy> {
     url: url.href,
     connections: () => [...links].filter((link) => link.isOpen()).length,
     sessions: () => [...links].map(({ application, inFlight, port }) => ({ application, inFlight, port })),
+    onStatement(told) {
+      rules.listeners.add(told)
+      return () => void rules.listeners.delete(told)
+    },
     freeze() {
       for (const link of links) link.freeze('both')
     },
@@ -219,7 +227,9 @@ class Link {
         this.#cutAfterReady = this.inFlight.length + 1
       }
     }
-    if (asksForReady(type)) this.inFlight.push(this.#statement)
+    if (!asksForReady(type)) return
+    this.inFlight.push(this.#statement)
+    for (const told of this.#rules.listeners) told(this.#statement)
   }
 
   #answered(type: string): void {
