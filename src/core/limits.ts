@@ -10,6 +10,21 @@ export interface Limits {
   jsonDepthMax: number
   /** Active jobs of one tag. Beyond it, enqueueing is answered 429. */
   queueJobsMax: number
+  /** Requests that a server answers at a time, and the bytes of their bodies. Beyond them 503, before a body is read. */
+  requestsMax: number
+  requestBytesMax: number
+  /** Bytes of jobs accepted and not yet stored, beyond which a server answers 429. */
+  pendingBytesMax: number
+  /** Inserts that a server has under way at a time, and the bytes of one. */
+  insertsInFlightMax: number
+  insertBytesMax: number
+  /** Callers of one server that wait for a result, and event streams it keeps open. */
+  waitersMax: number
+  streamsMax: number
+  /** Connections of a server for reading jobs, statements that wait for one, and how long one may take. */
+  readConnectionsMax: number
+  readsWaitingMax: number
+  readMs: number
   /** Jobs in one run_batch request. */
   batchJobsMax: number
   /** Rows of one page of a list. */
@@ -75,6 +90,18 @@ export const defaultLimits: Limits = {
   resultBytesMax: 16 * MiB,
   jsonDepthMax: 256,
   queueJobsMax: 5_000_000,
+  requestsMax: 2_000,
+  requestBytesMax: 64 * MiB,
+  pendingBytesMax: 64 * MiB,
+  // A second insert is parsed while the first one's commit is flushed. Past some thousand rows one gets no cheaper per row,
+  // and holds up those behind it.
+  insertsInFlightMax: 2,
+  insertBytesMax: 4 * MiB,
+  waitersMax: 20_000,
+  streamsMax: 200,
+  readConnectionsMax: 4,
+  readsWaitingMax: 200,
+  readMs: 10_000,
   batchJobsMax: 50_000,
   pageRowsMax: 1_000,
   flowModulesMax: 2_000,

@@ -13,8 +13,10 @@ import type { Failpoints } from '../store/failpoints.ts'
 import { createEnqueuer, type Enqueuer } from '../store/enqueuer.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
 import { controlChannel, doneChannel } from '../store/jobs.ts'
+import { openReads } from '../store/reads.ts'
 import { createListener, type Listener } from '../store/listen.ts'
 import { assertCurrent } from '../store/migrate.ts'
+import { createAdmission, type Admission } from './admission.ts'
 import { readJsonBodies } from './bodies.ts'
 import { createIdentities } from './identities.ts'
 import { createMetrics } from './metrics.ts'
@@ -59,12 +61,42 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const identities = createIdentities({ db, jobTokens: await createJobTokens(db) })
   const runnables = createRunnables({ db })
   const waiters = createWaiters({ db, limits })
-  const metrics = createMetrics({ db, waiting: () => waiters.count(), pending: () => enqueuer.pending() })
-  const parts: ServerParts = { db, limits, deployer, enqueuer, identities, runnables, waiters, metrics, baseUrl, serverId }
+  const reads = openReads(db, limits)
+  const streams = new Set<AbortController>()
+  const admission = createAdmission(limits)
+  const metrics = createMetrics({
+    db,
+    waiting: () => waiters.count(),
+    pending: () => enqueuer.pending(),
+    stages: () => [
+      { name: 'requests', fill: admission.requests(), limit: limits.requestsMax },
+      { name: 'request_bytes', fill: admission.bodyBytes(), limit: limits.requestBytesMax },
+      { name: 'pending_bytes', fill: enqueuer.pendingBytes(), limit: limits.pendingBytesMax },
+      { name: 'waiters', fill: waiters.count(), limit: limits.waitersMax },
+      { name: 'streams', fill: streams.size, limit: limits.streamsMax },
+      { name: 'reads_waiting', fill: reads.waiting(), limit: limits.readsWaitingMax },
+    ],
+  })
+  const parts: ServerParts = {
+    db,
+    limits,
+    deployer,
+    enqueuer,
+    identities,
+    runnables,
+    waiters,
+    metrics,
+    admission,
+    reads,
+    streams,
+    baseUrl,
+    serverId,
+  }
 
   const app = createApp(limits, log)
   if (failpoints) answerWithFailpoints(app, failpoints)
   answerErrors(app, parts)
+  admitRequests(app, admission)
   await describe(app, baseUrl)
   guardRoutes(app, identities)
   await app.register(async (scope) => {
@@ -101,9 +133,23 @@ export async function createServer(options: ServerOptions): Promise<App> {
   app.addHook('preClose', async () => waiters.close())
   app.addHook('onClose', async () => {
     await listener?.close()
+    await reads.close()
     if (options.enqueuer === undefined) await enqueuer.close()
   })
   return app
+}
+
+/** Before anything is looked up for a request, and before its body is read. */
+function admitRequests(app: App, admission: Admission): void {
+  app.addHook('onRequest', (request, reply, done) => {
+    try {
+      // What tells how the server is must be told above all when it is busy.
+      if (request.routeOptions.config.access !== 'public') admission.enter(request, reply)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  })
 }
 
 function createApp(limits: Limits, log: FastifyBaseLogger): App {

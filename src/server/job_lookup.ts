@@ -2,7 +2,7 @@
 import { EngineError } from '../core/errors.ts'
 import { jobIdOf, stepNumberOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
-import type { Database } from '../store/db.ts'
+import type { Queryable } from '../store/db.ts'
 import {
   jobOfKey,
   readJob,
@@ -25,44 +25,44 @@ export const noJob = (id: string): EngineError =>
   })
 
 /** A job, a step that has ended, or the step that may be running now. @throws EngineError E_NOT_FOUND */
-export async function findJob(db: Database, workspaceId: string, asked: string): Promise<Found> {
-  const found = await lookUp(db, workspaceId, uuidOf(asked))
+export async function findJob(on: Queryable, workspaceId: string, asked: string): Promise<Found> {
+  const found = await lookUp(on, workspaceId, uuidOf(asked))
   if (!found) throw noJob(asked)
   return found
 }
 
-async function lookUp(db: Database, workspaceId: string, id: string): Promise<Found | null> {
+async function lookUp(on: Queryable, workspaceId: string, id: string): Promise<Found | null> {
   const number = stepNumberOf(id)
   if (number === 0) {
-    const job = await readJob(db.pool, workspaceId, id)
+    const job = await readJob(on, workspaceId, id)
     if (job) return { kind: 'job', id, job }
   } else {
-    const step = await readStep(db.pool, workspaceId, id)
+    const step = await readStep(on, workspaceId, id)
     if (step?.record) return { kind: 'step', id, step }
     if (step && step.status === null) {
-      const job = await readJob(db.pool, workspaceId, jobIdOf(id))
+      const job = await readJob(on, workspaceId, jobIdOf(id))
       if (job && job.status === null && mayRunNow(job.steps, number)) return { kind: 'step', id, step }
-      if (job && job.status !== null) return lookUpEnded(db, workspaceId, id)
+      if (job && job.status !== null) return lookUpEnded(on, workspaceId, id)
     }
   }
-  const jobId = await jobOfKey(db.pool, workspaceId, id)
-  const job = jobId === null ? null : await readJob(db.pool, workspaceId, jobId)
+  const jobId = await jobOfKey(on, workspaceId, id)
+  const job = jobId === null ? null : await readJob(on, workspaceId, jobId)
   return job ? { kind: 'job', id: job.id, job } : null
 }
 
 /** The job ended between two reads. */
-async function lookUpEnded(db: Database, workspaceId: string, id: string): Promise<Found | null> {
-  const step = await readStep(db.pool, workspaceId, id)
+async function lookUpEnded(on: Queryable, workspaceId: string, id: string): Promise<Found | null> {
+  const step = await readStep(on, workspaceId, id)
   return step?.record ? { kind: 'step', id, step } : null
 }
 
 /** The job itself that an id names: a step's, and a caller's own name, lead to their job. @throws EngineError E_NOT_FOUND */
-export async function jobIdNamed(db: Database, workspaceId: string, asked: string): Promise<{ id: string; outcome: Outcome }> {
+export async function jobIdNamed(on: Queryable, workspaceId: string, asked: string): Promise<{ id: string; outcome: Outcome }> {
   const id = uuidOf(asked)
-  const outcome = await readOutcome(db.pool, workspaceId, jobIdOf(id))
+  const outcome = await readOutcome(on, workspaceId, jobIdOf(id))
   if (outcome) return { id: jobIdOf(id), outcome }
-  const named = await jobOfKey(db.pool, workspaceId, id)
-  const there = named === null ? null : await readOutcome(db.pool, workspaceId, named)
+  const named = await jobOfKey(on, workspaceId, id)
+  const there = named === null ? null : await readOutcome(on, workspaceId, named)
   if (named === null || !there) throw noJob(asked)
   return { id: named, outcome: there }
 }
@@ -74,8 +74,8 @@ export function spanOf(found: Found): Span {
   return { id: found.id, withSteps: found.kind === 'job' && (found.job.kind === 'script' || found.job.kind === 'preview') }
 }
 
-export async function textOf(db: Database, workspaceId: string, found: Found, withLogs = true): Promise<JsonText> {
-  const logs = withLogs ? (await readLogs(db.pool, spanOf(found))).text : ''
+export async function textOf(on: Queryable, workspaceId: string, found: Found, withLogs = true): Promise<JsonText> {
+  const logs = withLogs ? (await readLogs(on, spanOf(found))).text : ''
   return found.kind === 'job' ? jobText(found.job, workspaceId, logs) : stepText(found.step, found.id, workspaceId, logs)
 }
 
@@ -88,13 +88,13 @@ export interface Ending {
 }
 
 /** How something ended, without the rest of it. @throws EngineError E_NOT_FOUND */
-export async function endingOf(db: Database, workspaceId: string, asked: string): Promise<Ending> {
+export async function endingOf(on: Queryable, workspaceId: string, asked: string): Promise<Ending> {
   const id = uuidOf(asked)
   if (stepNumberOf(id) === 0) {
-    const outcome = await readOutcome(db.pool, workspaceId, id)
+    const outcome = await readOutcome(on, workspaceId, id)
     if (outcome) return endingOfOutcome(outcome)
   }
-  const found = await findJob(db, workspaceId, asked)
+  const found = await findJob(on, workspaceId, asked)
   if (found.kind === 'job') {
     const { state, startedAt, status, result } = found.job
     return endingOfOutcome({ status, started: startedAt !== null, running: state === 'running', result })

@@ -1,5 +1,6 @@
 // Counters and gauges of the server, in Prometheus' text form. Counted per batch or request, read when scraped.
 import { collectDefaultMetrics, Counter, Gauge, Registry } from 'prom-client'
+import type { Stage } from '../core/stages.ts'
 import type { Database } from '../store/db.ts'
 import { countByTag } from '../store/job_reads.ts'
 
@@ -10,7 +11,13 @@ export interface Metrics {
   readonly contentType: string
 }
 
-export function createMetrics(parts: { db: Database; waiting: () => number; pending: () => number }): Metrics {
+export function createMetrics(parts: {
+  db: Database
+  waiting: () => number
+  pending: () => number
+  /** What fills up, and where it stops. */
+  stages: () => Stage[]
+}): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
@@ -47,6 +54,7 @@ export function createMetrics(parts: { db: Database; waiting: () => number; pend
       },
     }),
   )
+  registerStages(registry, parts.stages)
   return {
     accepted: (jobs) => accepted.inc(jobs),
     refused: (code) => refused.inc({ code }),
@@ -58,4 +66,22 @@ export function createMetrics(parts: { db: Database; waiting: () => number; pend
     },
     contentType: registry.contentType,
   }
+}
+
+/** One gauge for how full each stage is and one for its limit: a rule over both watches them all. */
+function registerStages(registry: Registry, stages: () => Stage[]): void {
+  const gauge = (name: string, help: string, value: (stage: Stage) => number): void =>
+    registry.registerMetric(
+      new Gauge({
+        name,
+        help,
+        labelNames: ['stage'],
+        registers: [],
+        collect() {
+          for (const stage of stages()) this.set({ stage: stage.name }, value(stage))
+        },
+      }),
+    )
+  gauge('millrace_stage_fill', 'How full a stage of this process is', (stage) => stage.fill)
+  gauge('millrace_stage_limit', 'Where a stage pushes back', (stage) => stage.limit)
 }

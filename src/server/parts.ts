@@ -7,9 +7,10 @@ import { EngineError } from '../core/errors.ts'
 import { isUuid } from '../core/job/ids.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Deployer } from '../deploy/deploy.ts'
-import type { Database } from '../store/db.ts'
+import type { Database, Queryable } from '../store/db.ts'
 import type { Enqueuer } from '../store/enqueuer.ts'
 import type { Identity } from '../store/accounts.ts'
+import type { Admission } from './admission.ts'
 import type { Identities } from './identities.ts'
 import type { Metrics } from './metrics.ts'
 import type { Runnables } from './runnables.ts'
@@ -26,6 +27,11 @@ export interface ServerParts {
   runnables: Runnables
   waiters: Waiters
   metrics: Metrics
+  admission: Admission
+  /** For reading jobs: see reads.ts. */
+  reads: Queryable
+  /** Event streams that are open. */
+  streams: Set<AbortController>
   baseUrl: string
   /** Names this process where finished jobs are announced. */
   serverId: number

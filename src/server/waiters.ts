@@ -8,12 +8,11 @@ import { systemClock, type Clock } from '../store/clock.ts'
 import type { Database } from '../store/db.ts'
 import { readOutcomes, type Finished, type JobStatus } from '../store/job_reads.ts'
 
-/** Callers waiting at a time; each holds a connection. */
-const waitersMax = 20_000
-
 export interface Waiters {
   /** Resolves when the job is over. @throws EngineError E_BUSY when there are too many, or the server stops; the signal's reason */
   wait(id: string, signal: AbortSignal): Promise<Finished>
+  /** @throws EngineError E_BUSY */
+  assertRoom(): void
   /** A payload of the done channel: lines `<id> <status> [<result>]`. */
   announced(payload: string): void
   /** Looks for results that nobody told us of. */
@@ -57,11 +56,19 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
     return polling
   }
 
+  function assertRoom(): void {
+    if (count < limits.waitersMax) return
+    throw new EngineError('E_BUSY', `${limits.waitersMax} callers wait for results already`, { retryAfterS: 1 })
+  }
+
   return {
+    assertRoom,
     wait(id, signal) {
       if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
-      if (count >= waitersMax) {
-        return Promise.reject(new EngineError('E_BUSY', `${waitersMax} callers wait for results already`, { retryAfterS: 1 }))
+      try {
+        assertRoom()
+      } catch (error) {
+        return Promise.reject(error as EngineError)
       }
       return new Promise((resolve, reject) => {
         const leave = (): void => {

@@ -20,21 +20,18 @@ export interface Enqueuer {
   enqueue(jobs: readonly NewJob[]): Promise<string[]>
   /** Jobs that the queue of a tag still takes. */
   room(tag: string): number
+  /** @throws EngineError E_QUEUE_FULL if so many jobs of the tag would be too many, or too much waits to be stored */
+  assertRoom(tag: string, jobs: number): void
   /** Jobs that went to the queue by another way. */
   added(tag: string, jobs: number): void
-  /** Jobs accepted and not yet stored. */
+  /** Jobs accepted and not yet stored, and their bytes. */
   pending(): number
+  pendingBytes(): number
   close(): Promise<void>
 }
 
-// Inserts under way at a time: a second one is parsed while the first one's commit is flushed.
-const lanesMax = 2
-// Past some thousand rows an insert gets no cheaper per row, and holds up the ones behind it.
-const batchBytesMax = 4 << 20
 // A worker that was just woken claims all there is; waking it again so soon costs it more than it gains.
 const wakeGapMs = 1
-// Requests beyond this many bytes not yet stored are turned away.
-const pendingBytesMax = 256 << 20
 
 interface Waiting {
   jobs: readonly NewJob[]
@@ -57,7 +54,7 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
 
   function pump(): void {
     scheduled = false
-    while (gathered.length > 0 && lanesBusy < lanesMax) {
+    while (gathered.length > 0 && lanesBusy < limits.insertsInFlightMax) {
       const batch = takeBatch()
       lanesBusy += 1
       void store(batch).finally(() => {
@@ -71,7 +68,7 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
   function takeBatch(): Waiting[] {
     let bytes = 0
     let count = 0
-    while (count < gathered.length && (count === 0 || bytes + gathered[count]!.text.length <= batchBytesMax)) {
+    while (count < gathered.length && (count === 0 || bytes + gathered[count]!.text.length <= limits.insertBytesMax)) {
       bytes += gathered[count]!.text.length
       count += 1
     }
@@ -122,6 +119,10 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     const first = new Map<string, NewJob>()
     for (const job of jobs) if (!first.has(nameOf(job))) first.set(nameOf(job), job)
     let stored = new Map<string, string>()
+    let bytes = 0
+    for (const job of jobs) bytes += job.args.length
+    pendingBytes += bytes
+    pendingJobs += jobs.length
     try {
       const idOf = (stored = await insertKeyedJobs(db.pool, [...first.values()]))
       for (const job of first.values()) if (idOf.get(job.id) === job.id) wakes.wake(job.tag)
@@ -129,20 +130,29 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     } catch (error) {
       throw asEngineError(error)
     } finally {
+      pendingBytes -= bytes
+      pendingJobs -= jobs.length
       for (const job of jobs) depths.over(job.tag, stored.get(job.id) === job.id)
     }
   }
 
   const room = (tag: string): number => Math.max(0, limits.queueJobsMax - depths.of(tag))
 
+  function assertRoom(tag: string, jobs: number): void {
+    const full = jobs > room(tag)
+    if (!full && pendingBytes <= limits.pendingBytesMax) return
+    const what = full ? `tag ${tag} has ${limits.queueJobsMax} jobs waiting` : 'too many jobs wait to be stored'
+    throw new EngineError('E_QUEUE_FULL', `the queue is full: ${what}; try again later`, { retryAfterS: full ? 5 : 1 })
+  }
+
   return {
     enqueue(jobs) {
       if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
       if (jobs.length === 0) return Promise.resolve([])
-      const full = jobs.find((job) => jobs.length > room(job.tag))
-      if (full || pendingBytes > pendingBytesMax) {
-        const what = full ? `tag ${full.tag} has ${limits.queueJobsMax} jobs waiting` : 'too many requests wait to be stored'
-        return Promise.reject(new EngineError('E_QUEUE_FULL', `the queue is full: ${what}; try again later`, { retryAfterS: 5 }))
+      try {
+        for (const job of jobs) assertRoom(job.tag, jobs.length)
+      } catch (error) {
+        return Promise.reject(error as EngineError)
       }
       const named = jobs.filter((job) => job.key !== undefined)
       if (named.length > 0 && named.length < jobs.length) {
@@ -162,8 +172,10 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
       })
     },
     room,
+    assertRoom,
     added: (tag, jobs) => depths.added(tag, jobs),
     pending: () => pendingJobs,
+    pendingBytes: () => pendingBytes,
     async close() {
       closed = true
       if (lanesBusy > 0 || gathered.length > 0) await new Promise<void>((resolve) => idle.push(resolve))

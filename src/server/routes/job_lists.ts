@@ -59,7 +59,7 @@ const countQuery = Type.Partial(
   }),
 )
 
-export function jobListRoutes(app: App, { db, limits }: ServerParts): void {
+export function jobListRoutes(app: App, { reads, limits }: ServerParts): void {
   for (const [url, which, summary] of [
     ['list', 'all', 'Jobs, newest first'],
     ['queue/list', 'queue', 'Jobs that are not over'],
@@ -71,7 +71,7 @@ export function jobListRoutes(app: App, { db, limits }: ServerParts): void {
       async (request, reply) => {
         const { ws } = request.params
         const options = optionsOf(which, request.query, limits.pageRowsMax)
-        const jobs = options.which === 'none' ? [] : await listJobs(db.pool, ws, options)
+        const jobs = options.which === 'none' ? [] : await listJobs(reads, ws, options)
         return sendJson(reply, `[${jobs.map((job) => listedJobText(job, ws)).join(',')}]`)
       },
     )
@@ -86,14 +86,14 @@ export function jobListRoutes(app: App, { db, limits }: ServerParts): void {
       hide: base.endsWith('_u'),
     })
     app.get(`${base}/queue/count`, { config: { access }, schema: schema('How many jobs wait for a worker') }, async (request) => {
-      const count = await countQueue(db.pool, request.params.ws, tagsOf(request.query.tags))
+      const count = await countQueue(reads, request.params.ws, tagsOf(request.query.tags))
       return { database_length: count.ready, running: count.running, suspended: count.waiting, scheduled: count.parked }
     })
 
     app.get(`${base}/completed/count`, { config: { access }, schema: schema('How many jobs are over') }, async (request) => {
       const { ws: workspaceId } = request.params
       return {
-        database_length: await countCompleted(db.pool, {
+        database_length: await countCompleted(reads, {
           workspaceId,
           tags: tagsOf(request.query.tags),
           ...sinceOf(request.query),
@@ -112,7 +112,7 @@ export function jobListRoutes(app: App, { db, limits }: ServerParts): void {
           hide: base.endsWith('_u'),
         },
       },
-      async (request) => ({ position: await countReadyBefore(db.pool, firstIdAt(request.params.ms)) }),
+      async (request) => ({ position: await countReadyBefore(reads, firstIdAt(request.params.ms)) }),
     )
   }
 }

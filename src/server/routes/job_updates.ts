@@ -1,6 +1,7 @@
 // What is new about a job: asked again and again (getupdate), or told as it happens (getupdate_sse).
 //   U1. Offsets are characters of the whole output, so a caller who reconnects misses nothing and sees nothing twice.
 //   U2. A stream ends with the job, after streamMaxMs with `timeout`, or when the caller leaves; never by itself otherwise.
+import { once } from 'node:events'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Type } from 'typebox'
 import { EngineError, messageOf } from '../../core/errors.ts'
@@ -10,8 +11,6 @@ import { findJob, isOver, spanOf, textOf, type Found } from '../job_lookup.ts'
 import { flowStatusTextOf, objectText, stepResultOf } from '../job_view.ts'
 import { byId, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
 
-/** Streams open at a time: each asks the database some times a second. */
-const streamsMax = 1_000
 const streamMaxMs = 60_000
 const pingMs = 15_000
 const pollMinMs = 20
@@ -53,8 +52,7 @@ interface Update {
 }
 
 export function jobUpdateRoutes(app: App, parts: ServerParts): void {
-  const { db } = parts
-  const open = new Set<AbortController>()
+  const { reads, limits, admission, streams: open } = parts
   app.addHook('preClose', (done) => {
     for (const stream of open) stream.abort()
     done()
@@ -69,18 +67,18 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
     const running = found.kind === 'step' ? !over : found.job.state === 'running'
     if (running) plain.running = true
     if (!asked.no_logs) {
-      const logs = await readLogs(db.pool, span, { offset: asked.log_offset ?? 0 })
+      const logs = await readLogs(reads, span, { offset: asked.log_offset ?? 0 })
       plain.log_offset = logs.length
       if (logs.text !== '') plain.new_logs = logs.text
     }
     if (asked.stream_offset !== undefined) {
       const withSteps = found.kind === 'job'
-      const stream = await readLogs(db.pool, { ...span, withSteps }, { channel: 1, offset: asked.stream_offset })
+      const stream = await readLogs(reads, { ...span, withSteps }, { channel: 1, offset: asked.stream_offset })
       plain.stream_offset = stream.length
       if (stream.text !== '') plain.new_result_stream = stream.text
     }
     if (asked.get_progress) {
-      const progress = await readProgress(db.pool, { ...span, withSteps: found.kind === 'job' })
+      const progress = await readProgress(reads, { ...span, withSteps: found.kind === 'job' })
       if (progress !== null) plain.progress = progress
     }
     if (found.kind === 'job' && !asked.only_result) update.texts['flow_status'] = flowStatusTextOf(found.job)
@@ -97,7 +95,7 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
       },
       async (request, reply) => {
         const { ws, id } = request.params
-        const { plain, texts } = await updateOf(await findJob(db, ws, id), request.query)
+        const { plain, texts } = await updateOf(await findJob(reads, ws, id), request.query)
         return sendJson(reply, objectText(plain, texts))
       },
     )
@@ -116,21 +114,29 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
       },
       async (request, reply) => {
         const { ws, id } = request.params
-        if (open.size >= streamsMax) throw new EngineError('E_BUSY', `${streamsMax} streams are open already`, { retryAfterS: 5 })
+        if (open.size >= limits.streamsMax) {
+          throw new EngineError('E_BUSY', `${limits.streamsMax} streams are open already`, { retryAfterS: 5 })
+        }
+        admission.leave(request)
         reply.hijack()
         const stop = new AbortController()
         open.add(stop)
         const { raw } = reply
         raw.once('close', () => stop.abort())
         raw.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-accel-buffering': 'no' })
-        const tell = (data: JsonText): void => void raw.write(`data: ${data}\n\n`)
+        // Nothing new is read for a caller who has not taken what there was.
+        const tell = async (data: JsonText): Promise<void> => {
+          if (!raw.write(`data: ${data}\n\n`)) await once(raw, 'drain', { signal: stop.signal })
+        }
         try {
           await stream(ws, id, { ...request.query }, tell, stop.signal)
         } catch (error) {
           if (stop.signal.aborted) return
-          if (error instanceof EngineError && error.code === 'E_NOT_FOUND') tell('{"type":"notfound"}')
+          if (error instanceof EngineError && error.code === 'E_NOT_FOUND') await tell('{"type":"notfound"}')
           else
-            tell(JSON.stringify({ type: 'error', error: error instanceof EngineError ? messageOf(error) : 'the server failed' }))
+            await tell(
+              JSON.stringify({ type: 'error', error: error instanceof EngineError ? messageOf(error) : 'the server failed' }),
+            )
         } finally {
           open.delete(stop)
           raw.end()
@@ -139,17 +145,23 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
     )
   }
 
-  async function stream(ws: string, id: string, asked: Asked, tell: (data: JsonText) => void, stop: AbortSignal): Promise<void> {
+  async function stream(
+    ws: string,
+    id: string,
+    asked: Asked,
+    tell: (data: JsonText) => Promise<void>,
+    stop: AbortSignal,
+  ): Promise<void> {
     const endsAt = Date.now() + streamMaxMs
     let told = ''
     let toldAt = Date.now()
     for (let waitMs = pollMinMs; !stop.aborted; waitMs = Math.min(waitMs * 1.5, asked.poll_delay_ms ?? pollMaxMs)) {
-      const found = await findJob(db, ws, id)
+      const found = await findJob(reads, ws, id)
       const { plain, texts } = await updateOf(found, asked)
       if (isOver(found)) {
         if (asked.only_result) texts['only_result'] = found.kind === 'job' ? found.job.result! : stepResultOf(found.step)
-        else texts['job'] = await textOf(db, ws, found)
-        tell(objectText({ type: 'update', ...plain }, texts))
+        else texts['job'] = await textOf(reads, ws, found)
+        await tell(objectText({ type: 'update', ...plain }, texts))
         return
       }
       const data = objectText({ type: 'update', ...plain }, texts)
@@ -157,16 +169,16 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
         // Output is told once: the next look begins behind it.
         if (plain.log_offset !== undefined) asked.log_offset = plain.log_offset
         if (plain.stream_offset !== undefined) asked.stream_offset = plain.stream_offset
-        tell(data)
+        await tell(data)
         told = plain.new_logs === undefined && plain.new_result_stream === undefined ? data : ''
         toldAt = Date.now()
         waitMs = pollMinMs
       } else if (Date.now() - toldAt > pingMs) {
-        tell('{"type":"ping"}')
+        await tell('{"type":"ping"}')
         toldAt = Date.now()
       }
       if (Date.now() > endsAt) {
-        tell('{"type":"timeout"}')
+        await tell('{"type":"timeout"}')
         return
       }
       await pause(waitMs, undefined, { signal: stop }).catch(() => {})

@@ -10,7 +10,7 @@ import { byId, sendJson, uuidOf, type Access, type App, type ServerParts } from 
 const read: Access = { domain: 'jobs', action: 'read' }
 const write: Access = { domain: 'jobs', action: 'write' }
 
-export function jobRoutes(app: App, { db }: ServerParts): void {
+export function jobRoutes(app: App, { db, reads }: ServerParts): void {
   // The same below `jobs_u`, where clients of the dialect look, and below `jobs`.
   for (const base of ['/api/w/:ws/jobs_u', '/api/w/:ws/jobs']) {
     const schema = (summary: string) => ({ summary, tags: ['jobs'], params: byId, hide: !base.endsWith('_u') })
@@ -21,16 +21,16 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
       { config, schema: { ...schema('A job or a step'), querystring: noLogs } },
       async (request, reply) => {
         const { ws, id } = request.params
-        const found = await findJob(db, ws, id)
-        return sendJson(reply, await textOf(db, ws, found, !request.query.no_logs))
+        const found = await findJob(reads, ws, id)
+        return sendJson(reply, await textOf(reads, ws, found, !request.query.no_logs))
       },
     )
 
     app.get(`${base}/completed/get/:id`, { config, schema: schema('A job or a step that is over') }, async (request, reply) => {
       const { ws, id } = request.params
-      const found = await findJob(db, ws, id)
+      const found = await findJob(reads, ws, id)
       if (!isOver(found)) throw notOver(id)
-      return sendJson(reply, await textOf(db, ws, found))
+      return sendJson(reply, await textOf(reads, ws, found))
     })
 
     app.get(
@@ -38,7 +38,7 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
       { config, schema: schema('The result of a job that is over') },
       async (request, reply) => {
         const { ws, id } = request.params
-        const ending = await endingOf(db, ws, id)
+        const ending = await endingOf(reads, ws, id)
         if (ending.success === null) throw notOver(id)
         return sendJson(reply, ending.result!)
       },
@@ -55,7 +55,7 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
       },
       async (request, reply) => {
         const { ws, id } = request.params
-        const { started, success, result } = await endingOf(db, ws, id)
+        const { started, success, result } = await endingOf(reads, ws, id)
         const completed = success !== null
         const plain = {
           completed,
@@ -71,14 +71,14 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
       { config, schema: schema('The job that, through others, started this one') },
       async (request, reply) => {
         const { ws, id } = request.params
-        const job = await jobIdNamed(db, ws, id)
-        return sendJson(reply, JSON.stringify(await rootJobOf(db.pool, ws, job.id)))
+        const job = await jobIdNamed(reads, ws, id)
+        return sendJson(reply, JSON.stringify(await rootJobOf(reads, ws, job.id)))
       },
     )
 
     app.get(`${base}/get_logs/:id`, { config, schema: schema('What a job and its steps printed') }, async (request, reply) => {
-      const found = await findJob(db, request.params.ws, request.params.id)
-      const { text } = await readLogs(db.pool, { id: found.id, withSteps: found.kind === 'job' })
+      const found = await findJob(reads, request.params.ws, request.params.id)
+      const { text } = await readLogs(reads, { id: found.id, withSteps: found.kind === 'job' })
       return reply.type('text/plain; charset=utf-8').send(text)
     })
 
@@ -94,7 +94,7 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
         },
         async (request, reply) => {
           const { ws, id } = request.params
-          const job = await jobIdNamed(db, ws, id)
+          const job = await jobIdNamed(db.pool, ws, id)
           const reason = request.body?.reason ?? `canceled by ${request.identity.username}`
           const outcome = await cancelJob(db.pool, { workspaceId: ws, id: job.id, by: request.identity.username, reason })
           if (outcome === 'missing') throw noJob(id)
@@ -120,7 +120,7 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
     },
     async (request, reply) => {
       const { ws, id } = request.params
-      await jobIdNamed(db, ws, id)
+      await jobIdNamed(db.pool, ws, id)
       await setProgress(db.pool, uuidOf(id), request.body.percent)
       return sendJson(reply, 'null')
     },
@@ -130,8 +130,8 @@ export function jobRoutes(app: App, { db }: ServerParts): void {
     '/api/w/:ws/job_metrics/get_progress/:id',
     { config: { access: read }, schema: { summary: 'How far a job or a step is, in percent', tags: ['jobs'], params: byId } },
     async (request, reply) => {
-      const found = await findJob(db, request.params.ws, request.params.id)
-      return sendJson(reply, JSON.stringify(await readProgress(db.pool, { ...spanOf(found), withSteps: found.kind === 'job' })))
+      const found = await findJob(reads, request.params.ws, request.params.id)
+      return sendJson(reply, JSON.stringify(await readProgress(reads, { ...spanOf(found), withSteps: found.kind === 'job' })))
     },
   )
 }

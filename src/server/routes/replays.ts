@@ -58,7 +58,10 @@ export function replayRoutes(app: App, parts: ServerParts): void {
     async (request, reply) => {
       const { ws } = request.params
       const { per_page = perPagePreset, ...query } = request.query
-      const jobs = await listPoison(db.pool, ws, { ...filterOf(query, 'query'), limit: Math.min(per_page, limits.pageRowsMax) })
+      const jobs = await listPoison(parts.reads, ws, {
+        ...filterOf(query, 'query'),
+        limit: Math.min(per_page, limits.pageRowsMax),
+      })
       const listed = jobs.map((job) => ({
         ...listedJob(job, ws),
         error: JSON.parse(job.error) as PoisonError,

@@ -1,5 +1,6 @@
 // Starting jobs: one per request, or one per element of a batch. Answers 201 with ids once the jobs are stored for good.
 // HOT (run and run_batch). Per request: one look-up of the token, one of the path, one JSON.parse; the insert is shared.
+import type { onRequestHookHandler } from 'fastify'
 import { Type } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { newJobId, type NewJob } from '../../store/jobs.ts'
@@ -52,6 +53,20 @@ export const runSchema = (summary: string, params: unknown) => ({
   body: Type.Unknown({ description: 'The arguments' }),
 })
 
+/** Refuses a job that would be refused anyway, before its body is read. What is not in memory is found out later. */
+export function refuseEarly(parts: ServerParts, kind: RunnableName): onRequestHookHandler {
+  return (request, _reply, done) => {
+    const { ws, '*': path } = request.params as { ws: string; '*': string }
+    const target = parts.runnables.cached(kind, ws, path)
+    try {
+      if (target) parts.enqueuer.assertRoom(target.tag, 1)
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  }
+}
+
 /** Bodies in this scope are text, whatever their type: they are checked where they become arguments. */
 export function readBodiesAsText(app: App): void {
   app.removeAllContentTypeParsers()
@@ -67,7 +82,12 @@ export function runRoutes(app: App, parts: ServerParts): void {
   for (const kind of ['f', 'p', 'h', 'fv'] as const) {
     app.post(
       `/api/w/:ws/jobs/run/${kind}/*`,
-      { ...described, config: { access: runAccess[kind] }, schema: runSchema(titles[kind], byPath) },
+      {
+        ...described,
+        onRequest: refuseEarly(parts, kind),
+        config: { access: runAccess[kind] },
+        schema: runSchema(titles[kind], byPath),
+      },
       async (request, reply) => {
         const target = await targetOf(parts, kind, request)
         const id = await accept(parts, request, newJobOf(request, target, argsOf(request, limits.jsonDepthMax)))
@@ -95,6 +115,7 @@ export function runRoutes(app: App, parts: ServerParts): void {
       `/api/w/:ws/jobs/run_batch/${kind}/*`,
       {
         ...described,
+        onRequest: refuseEarly(parts, kind),
         config: { access: runAccess[kind] },
         schema: {
           ...runSchema(`${titles[kind]} once per element`, byPath),

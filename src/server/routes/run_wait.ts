@@ -2,6 +2,7 @@
 //   S1. 200 with the result; 422 with `{"error": …}` when the job failed or was canceled.
 //   S2. A result `{windmill_status_code, windmill_content_type, windmill_headers, result}` shapes the answer itself.
 //   S3. A caller who hangs up cancels the job: nobody else was told its id.
+import type { onRequestHookHandler } from 'fastify'
 import { EngineError, messageOf } from '../../core/errors.ts'
 import type { JsonText } from '../../core/json.ts'
 import { cancelJob, type NewJob } from '../../store/jobs.ts'
@@ -9,11 +10,19 @@ import type { Finished } from '../../store/job_reads.ts'
 import { byPath, inWorkspace, sendJson, type App, type Reply, type Request, type ServerParts } from '../parts.ts'
 import { previewOf } from '../previews.ts'
 import { accept, argsOf, newJobOf, targetOf } from '../run_request.ts'
-import { described, previewAccess, readBodiesAsText, runAccess, runSchema } from './run.ts'
+import { described, previewAccess, readBodiesAsText, refuseEarly, runAccess, runSchema } from './run.ts'
 
 export function runWaitRoutes(app: App, parts: ServerParts): void {
-  const { limits } = parts
+  const { limits, waiters } = parts
   readBodiesAsText(app)
+  const noMoreWaiters: onRequestHookHandler = (_request, _reply, done) => {
+    try {
+      waiters.assertRoom()
+      done()
+    } catch (error) {
+      done(error as Error)
+    }
+  }
   for (const kind of ['f', 'p', 'h', 'fv'] as const) {
     for (const method of ['POST', 'GET'] as const) {
       const { body, ...schema } = runSchema('Run and wait for the result', byPath)
@@ -21,6 +30,7 @@ export function runWaitRoutes(app: App, parts: ServerParts): void {
         ...described,
         method,
         url: `/api/w/:ws/jobs/run_wait_result/${kind}/*`,
+        onRequest: [refuseEarly(parts, kind), noMoreWaiters],
         config: { access: runAccess[kind] },
         schema: method === 'GET' ? schema : { ...schema, body },
         handler: async (request, reply) => {
@@ -43,6 +53,7 @@ export function runWaitRoutes(app: App, parts: ServerParts): void {
       `/api/w/:ws/jobs/run_wait_result/${name}`,
       {
         ...described,
+        onRequest: noMoreWaiters,
         config: { access: previewAccess },
         schema: runSchema(`Run a ${kind} that is not deployed, and wait`, inWorkspace),
       },
@@ -69,6 +80,10 @@ async function answerWithResult(parts: ServerParts, request: Request, reply: Rep
   first.catch(() => {})
   try {
     id = await accept(parts, request, job)
+    // What is left is waiting, perhaps for long: without the arguments.
+    job.args = ''
+    request.body = undefined
+    parts.admission.leave(request)
     let result = first
     if (id !== job.id) {
       // The job of an earlier request with this key: it may be over, and is announced to whoever asked first.
