@@ -65,7 +65,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const streams = new Set<AbortController>()
   const admission = createAdmission(limits)
   const metrics = createMetrics({
-    db,
+    reads,
     waiting: () => waiters.count(),
     pending: () => enqueuer.pending(),
     stages: () => [

@@ -68,7 +68,7 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
       try {
         assertRoom()
       } catch (error) {
-        return Promise.reject(error as EngineError)
+        return Promise.reject(error)
       }
       return new Promise((resolve, reject) => {
         const leave = (): void => {

@@ -152,7 +152,7 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
       try {
         for (const job of jobs) assertRoom(job.tag, jobs.length)
       } catch (error) {
-        return Promise.reject(error as EngineError)
+        return Promise.reject(error)
       }
       const named = jobs.filter((job) => job.key !== undefined)
       if (named.length > 0 && named.length < jobs.length) {
