@@ -55,7 +55,7 @@ export async function keepDedicated(options: DedicatedOptions, stop: AbortSignal
     look().catch((error: unknown) => options.log.warn({ err: error }, 'cannot read what is deployed'))
   }
   const listener = await createListener({
-    url: options.db.url,
+    db: options.db,
     channels: { [controlChannel]: (message) => message.startsWith('deploy ') && lookSoon() },
     onConnect: lookSoon,
     report: (event) => options.log.warn(event, 'listener'),

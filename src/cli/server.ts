@@ -9,9 +9,9 @@ import { keepPartitions } from '../store/partitions.ts'
 import { announceServer, forgetServer } from './connect.ts'
 import { createLog, createScreen } from './log.ts'
 import type { GivenSettings } from './program.ts'
-import { readLimits, settingOf, wholeNumber } from './settings.ts'
+import { settingOf, wholeNumber } from './settings.ts'
 import { listenForEnd } from './signals.ts'
-import { openStore, regularly, type Store } from './store.ts'
+import { awaitStore, onceReachable, regularly, type Store } from './store.ts'
 
 const portPreset = 8_000
 const portsTried = 100
@@ -26,27 +26,27 @@ export interface RunningServer {
   close(): Promise<void>
 }
 
-/** Starts the API on a store. */
-export async function startServer(store: Store, options: GivenSettings, log: Logger): Promise<RunningServer> {
-  const limits = readLimits()
+/** Starts the API on a store. While the database is away, it waits. */
+export async function startServer(
+  store: Store,
+  options: GivenSettings,
+  waiting: { log: Logger; stop: AbortSignal },
+): Promise<RunningServer> {
+  const { log } = waiting
+  const { limits } = store
   const host = settingOf(options, 'host', '127.0.0.1')
   const upkeep = new AbortController()
   const keep = () => keepPartitions(store.db, limits)
-  await keep()
+  await onceReachable(keep, waiting)
   const token = process.env['MILLRACE_ADMIN_TOKEN'] || undefined
-  const admin = await ensureAdmin(store.db, token === undefined ? { home: store.home } : { home: store.home, token })
+  const given = token === undefined ? { home: store.home } : { home: store.home, token }
+  const admin = await onceReachable(() => ensureAdmin(store.db, given), waiting)
   const { app, url, port } = await listenSomewhere(async () => {
     const chosen = await choosePort(settingOf(options, 'port', undefined), host)
     const named = host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host.includes(':') ? `[${host}]` : host
     const at = `http://${named}:${chosen.number}`
-    const made = await createServer({
-      db: store.db,
-      limits,
-      log,
-      home: store.home,
-      baseUrl: at,
-      failpoints: store.failpoints,
-    })
+    const parts = { db: store.db, limits, log, home: store.home, baseUrl: at, failpoints: store.failpoints }
+    const made = await onceReachable(() => createServer(parts), waiting)
     return { app: made, url: at, port: chosen, host }
   })
   announceServer(store.home, url)
@@ -128,9 +128,11 @@ export async function server(options: GivenSettings): Promise<void> {
   const log = createLog(settingOf(options, 'logLevel', 'info'), createScreen()).child({ part: 'server' })
   const ending = listenForEnd((request) => log.info(request === 'stop' ? 'stopping' : 'stopping at once'))
   ending.force.addEventListener('abort', () => process.exit(1))
-  const store = await openStore(options, { name: 'millrace server', log })
+  const waiting = { log, stop: ending.stop }
+  const store = await awaitStore(options, { name: 'millrace server', ...waiting })
+  if (store === undefined) return
   try {
-    const running = await startServer(store, options, log)
+    const running = await startServer(store, options, waiting)
     if (running.note) log.warn(running.note)
     log.info({ url: running.url, database: store.place, token: running.admin.file ?? 'MILLRACE_ADMIN_TOKEN' }, 'server is ready')
     if (running.admin.isNew) log.info(`made an admin token, shown once: ${running.admin.token}`)

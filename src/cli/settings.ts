@@ -23,7 +23,7 @@ export const settings = {
     env: 'DATABASE_URL',
     flag: '--database <url>',
     preset: 'an embedded one in the state folder',
-    text: 'Postgres 14 or newer, as postgres://user:password@host:port/name.',
+    text: 'Postgres 14 or newer, as postgres://user:password@host:port/name; several hosts by comma, the primary is found.',
   },
   host: {
     env: 'MILLRACE_HOST',
@@ -95,6 +95,7 @@ const limitTexts = {
   MILLRACE_JOURNAL_AFTER_MS: 'A job unfinished for so many ms has its records journaled (pipelined mode).',
   MILLRACE_LEASE_MS:
     'A worker not heard of for so many ms is declared dead and its jobs are given back (a killed one: within about a second).',
+  MILLRACE_DATABASE_ANSWER_MS: 'A database connection without an answer for so many ms is dead: it is cut and made again.',
   MILLRACE_POLL_MS: 'Ms after which a worker looks for jobs by itself, should a notification be lost.',
   MILLRACE_LOST_MAX: 'A job whose worker died more often than this fails as poison.',
   MILLRACE_STEP_TIMEOUT_MS: 'Time-out in ms of a step that names none, and the longest it may name.',

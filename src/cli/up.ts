@@ -13,7 +13,7 @@ import { runSample } from './sample.ts'
 import { startServer, type RunningServer } from './server.ts'
 import { settingOf, wholeNumber } from './settings.ts'
 import { listenForEnd } from './signals.ts'
-import { openStore, type Store } from './store.ts'
+import { awaitStore, type Store } from './store.ts'
 
 const forcedMs = 5_000 // to end Postgres cleanly when asked to stop at once
 
@@ -30,9 +30,11 @@ export async function up(options: GivenSettings & { sample?: boolean; rate: stri
     process.exitCode = 1
     setTimeout(() => process.exit(), forcedMs).unref()
   })
-  const store = await openStore(options, { name: 'millrace up', log })
+  const waiting = { log, stop: ending.stop }
+  const store = await awaitStore(options, { name: 'millrace up', ...waiting })
+  if (store === undefined) return
   try {
-    const server = await startServer(store, options, log)
+    const server = await startServer(store, options, waiting)
     printPanel(store, server)
     const env = childEnvironment(options, store, server)
     const parts = { log, env, line: screen.line }

@@ -15,9 +15,9 @@ import { followParent } from './children.ts'
 import { runningServer } from './connect.ts'
 import { createLog, createScreen } from './log.ts'
 import { packageVersion, type GivenSettings } from './program.ts'
-import { readLimits, settingOf, wholeNumber } from './settings.ts'
+import { settingOf, wholeNumber } from './settings.ts'
 import { listenForEnd } from './signals.ts'
-import { openStore } from './store.ts'
+import { awaitStore, onceReachable } from './store.ts'
 
 export interface WorkerOptions extends GivenSettings {
   dedicated: string[]
@@ -30,7 +30,6 @@ export interface WorkerOptions extends GivenSettings {
 export async function worker(options: WorkerOptions): Promise<void> {
   const bindings = options.dedicated.map(checkedBinding)
   const replicas = readReplicas(options.replicas)
-  const limits = readLimits()
   const concurrency =
     options.concurrency === undefined ? undefined : wholeNumber(options.concurrency, '--concurrency', { min: 1, max: 1_000_000 })
   const tags = bindings.length > 0 || options.tags.length > 0 ? options.tags : [...defaultTags]
@@ -45,7 +44,10 @@ export async function worker(options: WorkerOptions): Promise<void> {
   followParent(() => ending.stop.aborted || ending.end())
   ending.force.addEventListener('abort', () => process.exit(1))
 
-  const store = await openStore(options, { name: `millrace worker ${name}`, log })
+  const waiting = { log, stop: ending.stop }
+  const store = await awaitStore(options, { name: `millrace worker ${name}`, ...waiting })
+  if (store === undefined) return
+  const { limits } = store
   const baseUrl = settingOf(options, 'url', undefined) ?? runningServer(store.home)?.url ?? 'http://127.0.0.1:8000'
   const pool = createRunnerPool({
     limits,
@@ -57,7 +59,7 @@ export async function worker(options: WorkerOptions): Promise<void> {
   })
   try {
     const sandbox = await createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
-    const tokens = await createJobTokens(store.db)
+    const tokens = await onceReachable(() => createJobTokens(store.db), waiting)
     const parts = {
       db: store.db,
       limits,

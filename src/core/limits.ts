@@ -49,10 +49,15 @@ export interface Limits {
   parkAfterMs: number
   leaseMs: number
   heartbeatMs: number
+  /** A connection without an answer for so long is dead: cut, and made again. Heartbeats know sooner, well inside a lease. */
+  databaseAnswerMs: number
+  heartbeatAnswerMs: number
   /** A worker whose connection is gone and whose last heartbeat is older than this is dead before its lease ends. */
   hintAfterMs: number
   reapMs: number
   pollMs: number
+  /** The same through a transaction pooler, where no notification is heard. */
+  pooledPollMs: number
   /** A job lost (its worker died) more often than this fails as poison. */
   lostMax: number
   /** A call during which the runner died so often, without a known culprit, fails. */
@@ -116,9 +121,12 @@ export const defaultLimits: Limits = {
   parkAfterMs: 1_000,
   leaseMs: 15_000,
   heartbeatMs: 400,
+  databaseAnswerMs: 30_000,
+  heartbeatAnswerMs: 3_000,
   hintAfterMs: 650,
   reapMs: 250,
   pollMs: 2_000,
+  pooledPollMs: 200,
   lostMax: 3,
   crashesMax: 3,
   stepTimeoutMs: 900_000,
@@ -148,6 +156,7 @@ export const limitSettings = {
   MILLRACE_COMMITS_IN_FLIGHT_MAX: 'commitsInFlightMax',
   MILLRACE_JOURNAL_AFTER_MS: 'journalAfterMs',
   MILLRACE_LEASE_MS: 'leaseMs',
+  MILLRACE_DATABASE_ANSWER_MS: 'databaseAnswerMs',
   MILLRACE_POLL_MS: 'pollMs',
   MILLRACE_LOST_MAX: 'lostMax',
   MILLRACE_STEP_TIMEOUT_MS: 'stepTimeoutMs',

@@ -56,9 +56,10 @@ export interface ServerOptions {
 /** The server, not yet listening. `close` of what it gives ends everything it began. */
 export async function createServer(options: ServerOptions): Promise<App> {
   const { db, limits, home, baseUrl, log, failpoints, serverId = randomInt(1, 2 ** 31) } = options
+  const jobTokens = await createJobTokens(db) // first: it may fail, and nothing has begun yet
   const deployer = options.deployer ?? createDeployer({ db, limits, home })
   const enqueuer = options.enqueuer ?? createEnqueuer({ db, limits })
-  const identities = createIdentities({ db, jobTokens: await createJobTokens(db) })
+  const identities = createIdentities({ db, jobTokens })
   const runnables = createRunnables({ db })
   const waiters = createWaiters({ db, limits })
   const reads = openReads(db, limits)
@@ -121,7 +122,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
   let listener: Listener | null = null
   app.addHook('onReady', async () => {
     listener = await listen({
-      url: db.url,
+      db,
       channels: { [doneChannel(serverId)]: waiters.announced, [controlChannel]: runnables.announced },
       onConnect() {
         runnables.forgetAll()

@@ -1,11 +1,15 @@
-// Connections and statements. The only file that makes a Postgres client.
-//   S1. A statement is a file sql/<name>.sql, sent under that name as a prepared statement.
+// Connections and statements.
+//   S1. A statement is a file sql/<name>.sql, sent under that name as a prepared statement (without a name through a pooler).
 //   S2. json and int8 columns arrive as text (JsonText, and ids as strings); whoever needs the value parses it.
 //   S3. The pool is for requests; what must not wait in its queue (claims, commits, LISTEN) connects for itself.
-import { readFileSync } from 'node:fs'
+//   S4. Every connection leads to the primary (route.ts) and is cut when it is silent for too long (connection.ts).
 import type pg from 'pg'
-import { Client, Pool, types as pgTypes } from 'pg'
+import { Pool, types as pgTypes } from 'pg'
 import { EngineError, messageOf } from '../core/errors.ts'
+import { connectionClass, type ConnectionSettings } from './connection.ts'
+import { createRoute, type Route } from './route.ts'
+
+export { run, type Queryable } from './statements.ts'
 
 const jsonOid = 114
 const int8Oid = 20
@@ -17,49 +21,65 @@ const types: pg.CustomTypesConfig = {
       : pgTypes.getTypeParser(oid, format)) as typeof pgTypes.getTypeParser,
 }
 
-const texts = new Map<string, string>()
-
-function statementText(name: string): string {
-  let text = texts.get(name)
-  if (text === undefined) {
-    text = readFileSync(new URL(`sql/${name}.sql`, import.meta.url), 'utf8')
-    texts.set(name, text)
-  }
-  return text
-}
-
-/** What can run a statement: the pool, or a connection of one's own. */
-export interface Queryable {
-  query(config: { name: string; text: string; values: unknown[] }): Promise<pg.QueryResult>
-}
-
-/** Runs sql/<name>.sql. Rows are typed by the caller, who has the statement's column list beside it. */
-export async function run<Row extends object>(on: Queryable, name: string, values: unknown[]): Promise<Row[]> {
-  const result = await on.query({ name, text: statementText(name), values })
-  return result.rows as Row[]
-}
-
 export interface Database {
   readonly url: string
   readonly pool: pg.Pool
-  /** A connection of one's own. `pipeline`: several statements may be under way at once, in order. */
-  connect(options: { name: string; pipeline?: boolean }): Promise<pg.Client>
+  /** Which server connections lead to. */
+  readonly route: Route
+  /** Connections lead through a transaction pooler: nothing that belongs to a session is of use (LISTEN, locks). */
+  readonly pooled: boolean
+  /**
+   * A connection of one's own. `pipeline`: several statements may be under way at once, in order. `answerMs`: how long it may
+   * be silent when an answer is due (0: for ever), where that is not as for the others.
+   */
+  connect(options: { name: string; pipeline?: boolean; answerMs?: number }): Promise<pg.Client>
   /** Runs `work` in one transaction; rolls back if it throws. */
   transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>
   close(): Promise<void>
 }
 
-export function openDatabase(options: { url: string; name: string; poolMax?: number }): Database {
-  const base = { connectionString: options.url, types, keepAlive: true, connectionTimeoutMillis: 10_000 }
-  const pool = new Pool({ ...base, application_name: options.name, max: options.poolMax ?? 8, idleTimeoutMillis: 60_000 })
+export interface DatabaseOptions {
+  url: string
+  name: string
+  poolMax?: number
+  /** A connection without an answer for so long is dead. Default: none, for commands that somebody watches. */
+  answerMs?: number
+  pooled?: boolean
+  /** Told when the primary has moved. */
+  report?: (text: string) => void
+}
+
+const connectMs = 10_000
+
+export function openDatabase(options: DatabaseOptions): Database {
+  const { pooled = false, answerMs = 0 } = options
+  const route = createRoute(options.url, options.report)
+  const { url } = route.hosts[0]!
+  const base = {
+    connectionString: url,
+    types,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+    connectionTimeoutMillis: connectMs,
+  }
+  const classOf = (settings: ConnectionSettings) => connectionClass(route, settings)
+  const pool = new Pool({
+    ...base,
+    Client: classOf({ answerMs, pooled }) as unknown as new () => pg.ClientBase,
+    application_name: options.name,
+    max: options.poolMax ?? 8,
+    idleTimeoutMillis: 60_000,
+  })
   pool.on('error', () => {}) // an idle connection that was cut: the pool drops it, the next query connects again
   pool.on('connect', (client) => client.on('error', () => {})) // cut in a transaction: whoever awaits its query sees it
   return {
-    url: options.url,
+    url,
     pool,
-    async connect({ name, pipeline = false }) {
-      const client = new Client({ ...base, application_name: name, pipeline } as pg.ClientConfig)
-      client.on('error', () => {}) // seen by whoever awaits a query, or by its `end` event
+    route,
+    pooled,
+    async connect({ name, pipeline = false, answerMs: ownAnswerMs = answerMs }) {
+      const Connection = classOf({ answerMs: ownAnswerMs, pooled })
+      const client = new Connection({ ...base, application_name: name, pipeline } as pg.ClientConfig)
       await client.connect()
       return client
     },
@@ -72,10 +92,14 @@ export function openDatabase(options: { url: string; name: string; poolMax?: num
         client.release()
         return value
       } catch (error) {
-        await client.query('rollback').then(
-          () => client.release(),
-          () => client.release(true),
-        )
+        // What a connection that fails left open, the server rolls back.
+        if (isOutage(error)) client.release(true)
+        else {
+          await client.query('rollback').then(
+            () => client.release(),
+            () => client.release(true),
+          )
+        }
         throw error
       }
     },
@@ -83,11 +107,30 @@ export function openDatabase(options: { url: string; name: string; poolMax?: num
   }
 }
 
-/** SQLSTATE classes after which the same statement may succeed on a new connection (Postgres manual, appendix A). */
+// Postgres' codes (its manual, appendix A) after which the same statement may succeed later, most of them on a new connection:
+// connections and restarts (08, 57P), resources (53), the machine (58), a standby (25006), an idle transaction that was ended
+// (25P03), conflicts (40), a lock not had in time (55P03), a statement that took too long (57014).
+const passing = /^(08|53|57P|58|25006|25P03|40|55P03|57014)/
+// Node's own: ECONNRESET, EPIPE, ENOTFOUND, … and a socket used after its end; not ERR_INVALID_ARG_TYPE and its like.
+const broken = /^(E(?!RR_)|ERR_(STREAM|SOCKET)_)/
+
+/** May the same statement succeed later, with nothing changed by us? */
 export function isOutage(error: unknown): boolean {
+  if (error instanceof EngineError) {
+    return error.code === 'E_DATABASE' && (error.cause === undefined || isOutage(error.cause))
+  }
   const code = (error as { code?: unknown }).code
   if (typeof code !== 'string') return /terminated|timeout|ended|not queryable|closed/i.test(messageOf(error))
-  return /^(08|53|57P|58|25006|40)/.test(code) || code.startsWith('E') // E…: Node's own (ECONNRESET, EPIPE, …)
+  return passing.test(code) || broken.test(code)
+}
+
+// Data exceptions, cardinality and constraint violations, limits exceeded. With no code at all it never came to Postgres.
+const rowsFault = /^(21|22|23|54)/
+
+/** Is it for what was sent that it failed? If not, the same rows may be sent again, when the database is itself again. */
+export function blamesRows(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code
+  return !isOutage(error) && (typeof code !== 'string' || rowsFault.test(code))
 }
 
 /** An outage as the error a caller of the API gets; anything else unchanged. */

@@ -1,16 +1,17 @@
 // Notifications, heard over one connection per process: every listener makes every notify of the database dearer.
 //   N1. A notification is a hint. Those sent while the connection was down are lost, so `onConnect` says when to look.
 //   N2. A connection that died is noticed: at once when it is cut, within seconds when nothing comes back any more.
-//   N3. Reconnecting never ends until `close`; `close` leaves nothing behind, even in the middle of it.
+//   N3. Connecting is tried until `close`, whatever goes wrong; `close` leaves nothing behind, even in the middle of it.
+//   N4. Through a transaction pooler nothing can be heard: then there is no connection, and whoever listens polls.
 import { Socket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import type pg from 'pg'
 import pgListen from 'pg-listen'
 import { messageOf } from '../core/errors.ts'
-import { asEngineError } from './db.ts'
+import type { Database } from './db.ts'
 
 export interface ListenerEvent {
-  state: 'connected again' | 'connecting again' | 'failed'
+  state: 'connected again' | 'connecting again'
   attempt?: number
   error?: string
 }
@@ -20,7 +21,7 @@ export interface Listener {
 }
 
 export interface ListenerOptions {
-  url: string
+  db: Pick<Database, 'route' | 'pooled'>
   /** What to do with the payload of a notification, by channel. */
   channels: Record<string, (payload: string) => void>
   /** Listening has begun, or begun again: look for what was not heard. */
@@ -29,6 +30,7 @@ export interface ListenerOptions {
 }
 
 const retryMs = 250
+const tellMs = 5_000 // while it is down, one line in so long
 const checkMs = 5_000
 const answerMs = 2_000 // a check without an answer for so long means the connection is dead
 const connectMs = 3_000
@@ -37,23 +39,80 @@ const closeMs = 500 // how long a good-bye may take
 // The package is CommonJS with a default of its own.
 const createSubscriber = pgListen.default
 
-/**
- * Listens until closed. Resolves once it hears.
- * @throws EngineError E_DATABASE if the first connection fails; later ones are tried for ever
- */
+/** Listens until closed. Resolves once it hears, or has failed to for the first time and goes on trying. */
 export async function createListener(options: ListenerOptions): Promise<Listener> {
-  const sockets = new Set<Socket>()
-  let hears = false // for the first time; connections after that are reported by `connected` alone
-  let closed = false
+  const { db, report } = options
+  if (db.pooled) {
+    options.onConnect()
+    return { close: () => Promise.resolve() }
+  }
+  const closing = new AbortController()
+  let hearing: Hearing | null = null
+  let tried!: () => void
+  const firstTry = new Promise<void>((resolve) => {
+    tried = resolve
+  })
+  const over = hold()
+  await firstTry
+  return {
+    async close() {
+      closing.abort()
+      await hearing?.end()
+      await over
+    },
+  }
 
+  async function hold(): Promise<void> {
+    let attempt = 0
+    let toldAtMs = -Infinity
+    while (!closing.signal.aborted) {
+      let error: unknown
+      try {
+        hearing = await db.route.open((to) => hear(to.url, options.channels))
+        if (attempt > 0) report({ state: 'connected again' })
+        attempt = 0
+        toldAtMs = -Infinity
+        if (!closing.signal.aborted) options.onConnect()
+        tried()
+        const forget = db.route.watch(() => void hearing?.end())
+        if (closing.signal.aborted) await hearing.end()
+        error = await hearing.lost
+        forget()
+        await hearing.end()
+        db.route.lost()
+      } catch (reason) {
+        error = reason
+      }
+      hearing = null
+      tried()
+      if (closing.signal.aborted) return
+      attempt += 1
+      if (performance.now() - toldAtMs > tellMs) {
+        toldAtMs = performance.now()
+        report({ state: 'connecting again', attempt, error: messageOf(error) })
+      }
+      await pause(retryMs * (0.5 + Math.random()), undefined, { signal: closing.signal }).catch(() => {}) // closed meanwhile
+    }
+  }
+}
+
+interface Hearing {
+  /** Resolves, with the reason, when nothing is heard any more. */
+  lost: Promise<unknown>
+  end(): Promise<void>
+}
+
+async function hear(url: string, channels: ListenerOptions['channels']): Promise<Hearing> {
+  const sockets = new Set<Socket>()
+  let ended = false
   const connection = {
-    connectionString: options.url,
+    connectionString: url,
     application_name: 'millrace listen',
     connectionTimeoutMillis: connectMs,
     // Pipelined, a query that times out takes its connection down: that is how a frozen one is noticed.
     pipeline: true,
     query_timeout: answerMs,
-    // Sockets are known here, so that none outlives `close`.
+    // Sockets are known here, so that none outlives `end`.
     stream: () => {
       const socket = new Socket()
       sockets.add(socket)
@@ -63,53 +122,27 @@ export async function createListener(options: ListenerOptions): Promise<Listener
   const subscriber = createSubscriber(connection as pg.ClientConfig, {
     paranoidChecking: checkMs,
     parse: (payload) => payload,
-    retryInterval: () => {
-      if (closed) throw new Error('closed') // the one way to end its loop
-      return retryMs
-    },
-    retryTimeout: Number.POSITIVE_INFINITY,
+    retryLimit: 1, // none: connecting again is the business of `hold`, which asks the route where to
+  })
+  const lost = new Promise<unknown>((resolve) => subscriber.events.on('error', resolve))
+  subscriber.events.on('notification', ({ channel, payload }) => {
+    if (!ended) channels[channel]?.((payload as string | undefined) ?? '')
   })
 
-  subscriber.events.on('notification', ({ channel, payload }) => {
-    if (!closed) options.channels[channel]?.((payload as string | undefined) ?? '')
-  })
-  subscriber.events.on('connected', () => {
-    if (closed) {
-      destroySockets()
-    } else if (hears) {
-      options.report({ state: 'connected again' })
-      options.onConnect()
-    }
-  })
-  subscriber.events.on('reconnect', (attempt) => {
-    // The first attempt says that it is down; after that, one line in about five seconds.
-    if (!closed && hears && attempt % 20 === 1) options.report({ state: 'connecting again', attempt })
-  })
-  subscriber.events.on('error', (error) => {
-    if (closed) destroySockets()
-    else if (hears) options.report({ state: 'failed', error: messageOf(error) })
-  })
+  async function end(): Promise<void> {
+    if (ended) return
+    ended = true
+    await Promise.race([subscriber.close().catch(() => {}), pause(closeMs, undefined, { ref: false })])
+    for (const socket of sockets) socket.destroy()
+    subscriber.events.emit('error', new Error('closed')) // whoever waits for `lost`
+  }
 
   try {
     await subscriber.connect()
-    await Promise.all(Object.keys(options.channels).map((channel) => Promise.resolve(subscriber.listenTo(channel))))
+    await Promise.all(Object.keys(channels).map((channel) => Promise.resolve(subscriber.listenTo(channel))))
   } catch (error) {
-    await close()
-    throw asEngineError(error)
+    await end()
+    throw error
   }
-  hears = true
-  options.onConnect()
-  return { close }
-
-  function destroySockets(): void {
-    void subscriber.close().catch(() => {}) // stops its checks; its connection goes with the socket
-    for (const socket of sockets) socket.destroy()
-  }
-
-  async function close(): Promise<void> {
-    if (closed) return
-    closed = true
-    await Promise.race([subscriber.close().catch(() => {}), pause(closeMs, undefined, { ref: false })])
-    destroySockets()
-  }
+  return { lost, end }
 }

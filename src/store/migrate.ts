@@ -1,6 +1,7 @@
 // Brings a database to the schema of this version: the files migrations/NNNN_name.sql, in order, forward only.
 //   M1. A file is applied once, in one transaction together with the row that says so.
-//   M2. Any number of processes may call this at once: one works, the others wait and find it done.
+//   M2. Any number of processes may call this at once: one works, the others wait and find it done. The lock for that belongs
+//       to the transaction, so it also holds through a transaction pooler.
 //   M3. Nothing is done to a database that a newer version, or an edited file, has made.
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -16,6 +17,7 @@ interface Migration {
 }
 
 const undefinedTable = '42P01'
+const lockWaitMs = 5_000 // what commits may have to wait behind a migration that waits for a table
 const ownFolder = fileURLToPath(new URL('../../migrations/', import.meta.url))
 
 /**
@@ -24,19 +26,16 @@ const ownFolder = fileURLToPath(new URL('../../migrations/', import.meta.url))
  */
 export async function migrate(db: Database, folder: string = ownFolder): Promise<{ applied: string[] }> {
   const migrations = readMigrations(folder)
-  const client = await db.connect({ name: 'millrace migrate' }) // its lock belongs to the session: not one of the pool's
+  const client = await db.connect({ name: 'millrace migrate', answerMs: 0 }) // a large table takes its time
+  const applied: string[] = []
   try {
-    await client.query(`select pg_advisory_lock(hashtextextended('millrace migrate', 0))`)
-    await client.query(
-      `create table if not exists migration (
-         name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp())`,
-    )
-    const done = await client.query<{ name: string; checksum: string }>('select name, checksum from migration order by name')
-    const missing = compare(migrations, done.rows)
-    for (const migration of missing) await apply(client, migration)
-    return { applied: missing.map((migration) => migration.name) }
+    for (;;) {
+      const name = await applyNext(client, migrations)
+      if (name === undefined) return { applied }
+      applied.push(name)
+    }
   } finally {
-    await client.end() // frees the lock
+    await client.end()
   }
 }
 
@@ -88,14 +87,40 @@ function compare(migrations: Migration[], done: { name: string; checksum: string
   return migrations.filter((migration) => !applied.has(migration.name))
 }
 
-async function apply(client: pg.Client, migration: Migration): Promise<void> {
+/** The first one missing, in a transaction. Gives its name, or undefined if none was missing. */
+async function applyNext(client: pg.Client, migrations: Migration[]): Promise<string | undefined> {
+  await client.query('begin')
   try {
-    await client.query('begin')
-    await client.query(migration.text)
-    await client.query('insert into migration (name, checksum) values ($1, $2)', [migration.name, migration.checksum])
+    await client.query('set local lock_timeout = 0') // however long the other one takes
+    await client.query(`select pg_advisory_xact_lock(hashtextextended('millrace migrate', 0))`)
+    await client.query(`set local lock_timeout = ${lockWaitMs}`)
+    const [missing] = compare(migrations, await readDone(client))
+    if (missing !== undefined) await apply(client, missing)
     await client.query('commit')
+    return missing?.name
   } catch (error) {
     await client.query('rollback').catch(() => {}) // the connection may be what failed
+    throw error
+  }
+}
+
+async function readDone(client: pg.Client): Promise<{ name: string; checksum: string }[]> {
+  // Asked first: a role that may not make tables can work with what is there.
+  const { rows } = await client.query<{ there: boolean }>(`select to_regclass('migration') is not null as there`)
+  if (!rows[0]!.there) {
+    await client.query(
+      `create table migration (
+         name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp())`,
+    )
+  }
+  return (await client.query<{ name: string; checksum: string }>('select name, checksum from migration order by name')).rows
+}
+
+async function apply(client: pg.Client, migration: Migration): Promise<void> {
+  try {
+    await client.query(migration.text)
+    await client.query('insert into migration (name, checksum) values ($1, $2)', [migration.name, migration.checksum])
+  } catch (error) {
     throw new EngineError('E_DATABASE', `migrations/${migration.name} failed, and nothing of it was kept: ${messageOf(error)}`, {
       at: migration.name,
       cause: error,

@@ -1,5 +1,6 @@
 // The daily partitions of finished jobs and logs: made ahead, dropped by retention.
-//   D1. Any number of processes may call this; one works at a time.
+//   D1. Any number of processes may call this; one works at a time. The lock for that is taken by each step's transaction, and
+//       what the step is for is looked at again under it: so it also holds through a transaction pooler.
 //   D2. Commits are never held up for long. A lock they would queue behind is asked for only while no long transaction holds
 //       the tables, is waited for partitionLockMs at most, and is held for a change of the catalogue alone (no flush, no data).
 //   D3. Nothing depends on a partition being there: what has none goes to the default partition, and is moved when its
@@ -22,6 +23,7 @@ const daysAhead = 3 // a server that does not run for so long finds new jobs in 
 const lookPastMs = 10 // a transaction that has lasted so long is not waited for in the queue of a lock: it may last for hours
 const patiencePresetMs = 30_000
 const retryMs = [50, 100, 200, 400, 800, 1_000] as const
+const answerMsMax = 600_000 // dropping a large table, or moving many rows, takes a while
 const lockBusy = ['55P03', '40P01'] // lock_not_available, deadlock_detected
 
 export interface PartitionOptions {
@@ -43,11 +45,9 @@ export async function keepPartitions(db: Database, options: PartitionOptions): P
   const { retentionDays, nowMs = Date.now(), aheadDays = daysAhead, patienceMs = patiencePresetMs } = options
   const today = Math.floor(nowMs / dayMs)
   const firstKept = today - retentionDays
-  const client = await db.connect({ name: 'millrace partitions' }) // its lock and settings belong to the session
+  const client = await db.connect({ name: 'millrace partitions', answerMs: answerMsMax })
   try {
-    await client.query(`select pg_advisory_lock(hashtextextended('millrace partitions', 0))`)
-    await client.query(`set lock_timeout = ${options.partitionLockMs ?? defaultLimits.partitionLockMs}`)
-    const on: Session = { client, patienceMs }
+    const on: Session = { client, patienceMs, lockMs: options.partitionLockMs ?? defaultLimits.partitionLockMs }
     const tables = await run<Table>(client, 'list_partitions', [])
     // Yesterday's too: its jobs may still be running when the first partitions are made.
     const made = await makeMissing(on, tables, { firstDay: Math.max(today - 1, firstKept), lastDay: today + aheadDays })
@@ -55,13 +55,14 @@ export async function keepPartitions(db: Database, options: PartitionOptions): P
     await deleteRest(client, { firstKeptMs: firstKept * dayMs, keysToo: dropped.length > 0 })
     return { made, dropped }
   } finally {
-    await client.end() // frees the lock
+    await client.end()
   }
 }
 
 interface Session {
   client: pg.Client
   patienceMs: number
+  lockMs: number
 }
 
 interface Table {
@@ -80,20 +81,21 @@ async function makeMissing(on: Session, tables: Table[], days: { firstDay: numbe
     for (let day = days.firstDay; day <= days.lastDay; day++) {
       const name = `${parent}_${nameOfDay(day)}`
       if (attached.has(name)) continue
-      await patiently(on, { table: name, tables: [`${parent}_rest`] }, () => makePartition(on.client, { parent, name, day }))
-      made.push(name)
+      const make = () => makePartition(on, { parent, name, day })
+      if (await patiently(on, { table: name, tables: [`${parent}_rest`] }, make)) made.push(name)
     }
   }
   return made
 }
 
-async function makePartition(client: pg.Client, options: { parent: Parent; name: string; day: number }): Promise<void> {
+/** False if another process was first. */
+async function makePartition(on: Session, options: { parent: Parent; name: string; day: number }): Promise<boolean> {
   const { parent, name, day } = options
   const rest = `${parent}_rest`
   const from = firstIdAt(day * dayMs)
   const to = firstIdAt((day + 1) * dayMs)
   // A finished table is attached: that leaves the parent open to reading and writing, which `partition of` would not.
-  await inTransaction(client, [
+  return inTransaction(on, { name, attached: false }, [
     `create table if not exists ${name} (like ${parent} including defaults including constraints including storage)`,
     `lock table ${rest} in access exclusive mode`,
     `with moved as (delete from ${rest} where id >= '${from}' and id < '${to}' returning *) insert into ${name} select * from moved`,
@@ -103,17 +105,19 @@ async function makePartition(client: pg.Client, options: { parent: Parent; name:
 
 async function dropOld(on: Session, tables: Table[], firstKept: string): Promise<string[]> {
   const old = tables.filter((table) => table.name.slice(-8) < firstKept)
+  const dropped: string[] = []
   for (const { name, attached } of old) {
     // Detached first, because that is quick, and dropping a large table is not: the parent is locked for the former only.
     // (`concurrently` is not for tables with a default partition.)
     if (attached) {
       const parent = name.slice(0, -9)
-      const detach = () => inTransaction(on.client, [`alter table ${parent} detach partition ${name}`])
+      const detach = () => inTransaction(on, { name, attached: true }, [`alter table ${parent} detach partition ${name}`])
       await patiently(on, { table: name, tables: [parent, `${parent}_rest`, name] }, detach)
     }
-    await patiently(on, { table: name, tables: [name] }, () => inTransaction(on.client, [`drop table ${name}`]))
+    const drop = () => inTransaction(on, { name, attached: false }, [`drop table if exists ${name}`])
+    if (await patiently(on, { table: name, tables: [name] }, drop)) dropped.push(name)
   }
-  return old.map((table) => table.name)
+  return dropped
 }
 
 async function deleteRest(client: pg.Client, options: { firstKeptMs: number; keysToo: boolean }): Promise<void> {
@@ -128,12 +132,20 @@ async function deleteRest(client: pg.Client, options: { firstKeptMs: number; key
   if (options.keysToo) await run(client, 'delete_old_job_keys', [firstKeptMs])
 }
 
-/** Its locks are gone at its commit: that is not flushed, because after a crash the next call simply does it again. */
-async function inTransaction(client: pg.Client, statements: string[]): Promise<void> {
+/**
+ * Does it unless the table is not (any more) as it should be for that; says whether it did.
+ * Its locks are gone at its commit: that is not flushed, because after a crash the next call simply does it again.
+ */
+async function inTransaction({ client, lockMs }: Session, table: Table, statements: string[]): Promise<boolean> {
   await client.query('begin; set local synchronous_commit = off')
   try {
-    for (const statement of statements) await client.query(statement)
+    await client.query(`select pg_advisory_xact_lock(hashtextextended('millrace partitions', 0))`)
+    await client.query(`set local lock_timeout = ${lockMs}`)
+    const now = (await run<Table>(client, 'list_partitions', [])).find(({ name }) => name === table.name)
+    const due = (now?.attached ?? false) === table.attached
+    if (due) for (const statement of statements) await client.query(statement)
     await client.query('commit')
+    return due
   } catch (error) {
     await client.query('rollback').catch(() => {}) // the connection may be what failed
     throw error
@@ -141,7 +153,7 @@ async function inTransaction(client: pg.Client, statements: string[]): Promise<v
 }
 
 /** Does what locks these tables, between the transactions that use them. */
-async function patiently(on: Session, of: { table: string; tables: string[] }, work: () => Promise<void>): Promise<void> {
+async function patiently<T>(on: Session, of: { table: string; tables: string[] }, work: () => Promise<T>): Promise<T> {
   const startedMs = performance.now()
   for (let attempt = 0; ; attempt++) {
     const holders = await run<{ pid: number }>(on.client, 'long_lock_holders', [of.tables, lookPastMs])

@@ -9,7 +9,7 @@ import type pg from 'pg'
 import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
-import { isOutage, type Database } from '../store/db.ts'
+import { blamesRows, isOutage, type Database } from '../store/db.ts'
 import { appendJournal, appendLogs, finishJobs, recordRefusals, type LogPiece } from '../store/jobs.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
@@ -143,10 +143,10 @@ export function createCommitter(parts: {
           settle(batch, strangers, told, attempt > 0)
           return
         } catch (error) {
-          if (isOutage(error)) {
+          if (!blamesRows(error)) {
             client.end().catch(() => {})
             counted.retries += 1
-            log.warn({ err: error, attempt }, 'commit failed; trying again')
+            log[isOutage(error) ? 'warn' : 'error']({ err: error, attempt }, 'commit failed; trying again')
             continue
           }
           clients.push(client)

@@ -2,7 +2,10 @@
 //   E1. `lost` is called once, when the database says that this worker was declared dead (its jobs are others' by then).
 //   E2. While connected the worker holds a session advisory lock; when it is gone and a heartbeat was missed, others need
 //       not wait for the lease to end (a killed worker's jobs run elsewhere within a second).
+//       Through a pooler no lock can be held: there leases alone decide.
 //   E3. The database's clock decides; a database that is away proves nothing, so an outage is no loss.
+//   E4. Heartbeats have a connection of their own, which no queue of requests holds up; one that is silent is given up
+//       (heartbeatAnswerMs) while there is time for another within the lease.
 import type pg from 'pg'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
@@ -19,6 +22,10 @@ export interface Lease {
   stop(): Promise<void>
   /** Stops heartbeats without a word (the row is dead already). */
   abandon(): Promise<void>
+}
+
+interface Locked {
+  hint_lock: boolean
 }
 
 export async function takeLease(parts: {
@@ -45,27 +52,28 @@ export async function takeLease(parts: {
   ])
   const workerId = row!.id
   let over = false
-  let lockClient: pg.Client | null = null
+  let client: pg.Client | null = null
+  let locked = false
   let beating: Promise<void> | null = null
   let heardAtMs = clock.monotonicMs()
 
-  async function holdLock(): Promise<void> {
-    const client = await db.connect({ name: `millrace worker ${workerId}` })
-    if (over) {
-      await client.end()
-      return
-    }
-    lockClient = client
-    client.once('end', () => {
-      lockClient = null // taken again by the next heartbeat
+  async function connect(): Promise<pg.Client> {
+    const made = await db.connect({ name: `millrace worker ${workerId}`, answerMs: limits.heartbeatAnswerMs })
+    made.once('end', () => {
+      if (client === made) client = null // made again by the next heartbeat
     })
-    await run(client, 'worker_locked', [workerId, workerLockClass])
+    client = made
+    locked = false
+    return made
   }
 
   async function beat(): Promise<void> {
     try {
-      if (!lockClient) await holdLock()
-      const rows = await run(db.pool, 'heartbeat', [workerId, parts.held(), counters.jobsFinished, printCounts(counters)])
+      const on = client ?? (await connect())
+      // Not to be had while the server has not noticed that the connection before this one is dead: asked for again.
+      if (!locked && !db.pooled)
+        locked = (await run<Locked>(on, 'worker_locked', [workerId, workerLockClass]))[0]?.hint_lock ?? false
+      const rows = await run(on, 'heartbeat', [workerId, parts.held(), counters.jobsFinished, printCounts(counters)])
       if (rows.length > 0) heardAtMs = clock.monotonicMs()
       else if (!over) {
         over = true
@@ -89,7 +97,7 @@ export async function takeLease(parts: {
     over = true
     timer.cancel()
     await beating
-    await lockClient?.end().catch(() => {})
+    await client?.end().catch(() => {})
   }
 
   return {

@@ -33,6 +33,7 @@ import { createBindings } from './bindings.ts'
 import { createClaims, type Claims } from './claims.ts'
 import { createCommitter, type Committer } from './committer.ts'
 import { takeLease, type Lease } from './lease.ts'
+import { outageLog } from './outage_log.ts'
 import { createPlans } from './plans.ts'
 import { createCounters, someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 import type { Run } from './run.ts'
@@ -100,7 +101,8 @@ const giveBackMs = 5_000
 const tokenExtraMs = 60_000
 
 export function createWorker(parts: WorkerParts): Worker {
-  const { db, limits, pool, log, clock = systemClock, listen = createListener } = parts
+  const { db, limits, pool, clock = systemClock, listen = createListener } = parts
+  const log = outageLog(parts.log, clock)
   const counters = createCounters()
   const tags = [...parts.bindings, ...parts.tags]
   const plans = createPlans({
@@ -117,9 +119,9 @@ export function createWorker(parts: WorkerParts): Worker {
   let living: Incarnation | null = null
 
   async function run(stop: AbortSignal): Promise<void> {
-    await bindings.refresh()
+    await retrying(() => (stop.aborted ? Promise.resolve() : bindings.refresh()))
     const listener = await listen({
-      url: db.url,
+      db,
       channels: {
         [workChannel]: (tag) => living?.claims.wake(tag),
         [controlChannel]: (payload) => heard(payload),
@@ -151,7 +153,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const onStop = () => end('stop')
     stop.addEventListener('abort', onStop, { once: true })
     let runs: Runs | null = null
-    const lease = await retrying(() =>
+    const sign = () =>
       takeLease({
         db,
         clock,
@@ -164,8 +166,9 @@ export function createWorker(parts: WorkerParts): Worker {
         held: () => runs?.held() ?? 0,
         lost: () => end('lost'),
         log,
-      }),
-    )
+      })
+    const lease = await retrying(() => (stop.aborted ? Promise.resolve(null) : sign()))
+    if (lease === null) return // asked to stop before there was a database
     const { workerId } = lease
     const committer = createCommitter({ db, clock, limits, workerId, counters, log, onRoom: () => claims.pump() })
     runs = createRuns({
@@ -413,14 +416,16 @@ export function createWorker(parts: WorkerParts): Worker {
     }
   }
 
+  /** Until it succeeds: a worker outlives whatever is wrong with its database, and says so. */
   async function retrying<T>(work: () => Promise<T>): Promise<T> {
     for (let attempt = 0; ; attempt++) {
       try {
         return await work()
       } catch (error) {
-        if (!isOutage(error)) throw error
-        log.warn({ err: error }, 'the database is away; trying again')
-        await clock.pause(Math.min(1_000, 50 * 2 ** attempt))
+        const outage = isOutage(error)
+        if (outage) log.warn({ err: error }, 'the database is away; trying again')
+        else log.error({ err: error }, 'the database refuses; trying again')
+        await clock.pause(Math.min(outage ? 1_000 : 10_000, 50 * 2 ** attempt))
       }
     }
   }

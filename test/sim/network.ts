@@ -198,6 +198,8 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
     weather,
     databaseOf: (process) => ({
       url: 'memory',
+      route: null as unknown as Database['route'], // every connection here leads to the one database there is
+      pooled: false,
       pool: {
         query: ({ name, values }: { name: string; values: unknown[] }) => query(null, process, name, values),
       } as unknown as pg.Pool,

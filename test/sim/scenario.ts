@@ -130,7 +130,7 @@ export async function runSeed(seed: number, options: { traceMax?: number } = {})
     const server: SimServer = { process, waiters, enqueuer: createEnqueuer({ db, limits, clock }), id: names }
     servers.add(server)
     void network.listen(process, {
-      url: '',
+      db,
       channels: { [doneChannel(server.id)]: (payload) => waiters.announced(payload) },
       onConnect: () => void waiters.poll(),
       report: () => {},

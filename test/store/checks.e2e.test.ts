@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
 import type { DatabaseFacts } from '../../src/store/checks.ts'
-import { checkDatabase, refuseUnusable, warningsOf } from '../../src/store/checks.ts'
+import { checkDatabase, notesOf, refuseUnusable, warningsOf } from '../../src/store/checks.ts'
 import { openDatabase } from '../../src/store/db.ts'
 import { serverAccount } from '../../src/store/embedded/account.ts'
 import { findBinaries } from '../../src/store/embedded/binaries.ts'
@@ -30,12 +30,13 @@ afterAll(async () => {
 const good: DatabaseFacts = {
   version: '18.4',
   versionNumber: 180_004,
-  inRecovery: false,
   readOnly: false,
   encoding: 'UTF8',
   fsync: true,
   fullPageWrites: true,
-  synchronousCommit: true,
+  synchronousCommit: 'on',
+  standbyNames: '',
+  standbys: 0,
   connectionsMax: 100,
 }
 
@@ -90,7 +91,7 @@ test('a standby is refused', async () => {
   const ended = once(server, 'close')
   while (findPostmaster(data)?.state !== 'ready') await pause(20)
   const standby = openDatabase({ url: primary.url, name: 'test', poolMax: 1 })
-  await expect(checkDatabase(standby)).rejects.toMatchObject({ code: 'E_SETUP', message: expect.stringContaining('standby') })
+  await expect(checkDatabase(standby)).rejects.toMatchObject({ code: 'E_DATABASE', message: expect.stringContaining('standby') })
   await standby.close()
   server.kill('SIGINT')
   await ended
@@ -113,4 +114,18 @@ test('what is too old or of another encoding is refused, and names what is neede
   expect(() => refuseUnusable({ ...good, version: '13.23', versionNumber: 130_023 })).toThrow(/14 or newer.*13\.23/)
   expect(() => refuseUnusable({ ...good, encoding: 'SQL_ASCII' })).toThrow(/SQL_ASCII.*UTF8/)
   expect(warningsOf({ ...good, connectionsMax: 20 })).toEqual([expect.stringContaining('max_connections is 20')])
+})
+
+test('what standbys mean for a fail-over is said', () => {
+  expect(notesOf(good)).toEqual([])
+  expect(notesOf({ ...good, standbys: 1 })).toEqual([expect.stringContaining('can lose the last commits')])
+  const synchronous = { ...good, standbys: 1, standbyNames: 'FIRST 1 (b)' }
+  expect(notesOf(synchronous)).toEqual([expect.stringContaining('loses nothing')])
+  expect(warningsOf(synchronous)).toEqual([])
+  for (const synchronousCommit of ['local', 'remote_write'] as const) {
+    expect(warningsOf({ ...synchronous, synchronousCommit })).toEqual([
+      expect.stringContaining(`synchronous_commit is ${synchronousCommit}`),
+    ])
+    expect(notesOf({ ...synchronous, synchronousCommit })).toEqual([])
+  }
 })

@@ -75,7 +75,7 @@ test('a notification can be lost', async () => {
   let next = () => {}
   const listen = listenerWithFailpoints(createFailpoints({ plan: 'listen.test_done:before=lost', recordFile: undefined }))
   const listener = await listen({
-    url: plain.url,
+    db: plain,
     channels: {
       test_done_42(payload) {
         heard.push(payload)

@@ -20,7 +20,7 @@ test('a listener hears again after the server was killed and started again', asy
   const heard: string[] = []
   const connections: string[] = []
   const listener = await createListener({
-    url: server.url,
+    db,
     channels: { work: (payload) => heard.push(payload) },
     onConnect: () => connections.push('connected'),
     report: () => {},

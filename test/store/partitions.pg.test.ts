@@ -126,7 +126,7 @@ test('many processes may do it at once', async () => {
   const results = await Promise.all(
     Array.from({ length: 4 }, () => keepPartitions(db, { nowMs, retentionDays: 30, aheadDays: 2 })),
   )
-  expect(results.filter((result) => result.made.length > 0)).toHaveLength(1)
+  expect(results.flatMap((result) => result.made).sort()).toEqual(expected.filter((name) => /\d$/.test(name)).sort()) // each by one of them
   expect(await partitionsOf(db)).toEqual(expected)
 })
 
