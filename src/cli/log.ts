@@ -1,9 +1,11 @@
 // The log: JSON lines when read by programs, words when read by people. And the one live line of a terminal.
 //   L1. Everything goes to stderr, except what a command was asked for.
-//   L2. The live line is the last of the terminal: every other line goes above it.
+//   L2. What is written for people is one line each, whatever a text holds: control characters are shown, not obeyed.
+//   L3. The live line is the last of the terminal: every other line goes above it.
 import { styleText } from 'node:util'
 import { pino, type Logger } from 'pino'
 import { EngineError } from '../core/errors.ts'
+import { printable } from './output.ts'
 
 const levels: Record<number, { name: string; style: 'red' | 'yellow' | 'cyan' | 'gray' }> = {
   20: { name: 'debug', style: 'gray' },
@@ -59,21 +61,21 @@ const quiet = new Set(['level', 'time', 'msg', 'pid', 'hostname', 'part', 'err']
 
 /** `21:03:04 warn  worker main/github/triage: runner died  exitCode=1` */
 function readable(text: string): string {
-  if (!text.startsWith('{')) return text
+  if (!text.startsWith('{')) return printable(text)
   let entry: Record<string, unknown>
   try {
     entry = JSON.parse(text) as Record<string, unknown>
   } catch {
-    return text
+    return printable(text)
   }
   const level = levels[Number(entry['level'])] ?? { name: 'info', style: 'cyan' as const }
   const time = new Date(Number(entry['time'] ?? Date.now())).toTimeString().slice(0, 8)
-  const part = typeof entry['part'] === 'string' ? `${entry['part']}: ` : ''
+  const part = typeof entry['part'] === 'string' ? printable(`${entry['part']}: `) : ''
   const err = entry['err'] as { message?: string } | undefined
   const facts = Object.entries(entry)
     .filter(([name]) => !quiet.has(name))
-    .map(([name, value]) => `${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`)
-  if (err?.message) facts.push(`error=${err.message}`)
+    .map(([name, value]) => printable(`${name}=${typeof value === 'string' ? value : JSON.stringify(value)}`))
+  if (err?.message) facts.push(printable(`error=${err.message}`))
   const rest = facts.length === 0 ? '' : `  ${styleText('dim', facts.join(' '))}`
-  return `${styleText('dim', time)} ${styleText(level.style, level.name.padEnd(5))} ${part}${typeof entry['msg'] === 'string' ? entry['msg'] : ''}${rest}`
+  return `${styleText('dim', time)} ${styleText(level.style, level.name.padEnd(5))} ${part}${typeof entry['msg'] === 'string' ? printable(entry['msg']) : ''}${rest}`
 }

@@ -5,7 +5,7 @@ import { Command, CommanderError } from 'commander'
 import { addFlowCommands } from './flow.ts'
 import { addJobCommands } from './job.ts'
 import { print, printError, printJson, table } from './output.ts'
-import { listed, packageVersion } from './program.ts'
+import { clientCommand, listed, packageVersion } from './program.ts'
 import { settingRows, settingsMarkdown, withSettings } from './settings.ts'
 
 function buildProgram(): Command {
@@ -16,7 +16,7 @@ function buildProgram(): Command {
     .exitOverride()
     .addHelpText('after', examples)
 
-  withSettings(program.command('up'), 'home', 'database', 'host', 'port', 'logLevel')
+  withSettings(program.command('up'), 'home', 'database', 'host', 'port', 'metricsPort', 'metricsHost', 'logLevel')
     .description('everything: API, a shared worker, and a dedicated worker for each flow that asks for one')
     .option('--sample', 'deploy the sample flow and feed it with GitHub webhooks')
     .option('--rate <n>', 'events per second of the sample', '100')
@@ -26,7 +26,7 @@ function buildProgram(): Command {
     .description('the HTTP API alone')
     .action(async (options) => (await import('./server.ts')).server(options))
 
-  withSettings(program.command('worker'), 'home', 'database', 'url', 'logLevel')
+  withSettings(program.command('worker'), 'home', 'database', 'url', 'metricsPort', 'metricsHost', 'logLevel')
     .description('a worker: dedicated to flows, or shared by all that have none')
     .option(
       '--dedicated <binding>',
@@ -46,6 +46,12 @@ function buildProgram(): Command {
 
   addFlowCommands(program)
   addJobCommands(program)
+
+  clientCommand(program.command('top'))
+    .description('a live view of workers, flows and queue: steps per second, failures, lag')
+    .option('--once', 'print it once, without a terminal')
+    .addHelpText('after', '\nExamples:\n  $ millrace top\n  $ millrace top --json | jq .totals')
+    .action(async (options) => (await import('./top.ts')).top(options))
 
   withSettings(program.command('migrate'), 'home', 'database')
     .description('bring the database up to this version; `up`, `server` and `worker` do it themselves')

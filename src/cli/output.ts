@@ -47,6 +47,19 @@ export function table(head: string[], rows: string[][]): string {
     .join('\n')
 }
 
+// Control characters, and marks that change the direction or the place of what follows.
+// oxlint-disable-next-line no-control-regex
+const unsafe = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g
+
+/** Text that someone else wrote, on one line of a terminal: it cannot move the cursor, colour, or pass for another line. */
+export function printable(text: string): string {
+  return text.replace(unsafe, (character) => {
+    if (character === '\n') return '\\n'
+    if (character === '\t') return ' '
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+  })
+}
+
 export function strong(text: string): string {
   return process.stdout.isTTY ? styleText('bold', text) : text
 }

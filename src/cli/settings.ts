@@ -60,6 +60,18 @@ export const settings = {
     preset: 'main',
     text: 'Workspace of client commands.',
   },
+  metricsPort: {
+    env: 'MILLRACE_METRICS_PORT',
+    flag: '--metrics-port <number>',
+    preset: 'none',
+    text: 'Port on which a worker serves /metrics, /healthz and /readyz; 9464+ for that one or the next free one (which `up` does for its workers).',
+  },
+  metricsHost: {
+    env: 'MILLRACE_METRICS_HOST',
+    flag: '--metrics-host <address>',
+    preset: '127.0.0.1',
+    text: 'Address of that port.',
+  },
   logLevel: {
     env: 'MILLRACE_LOG_LEVEL',
     flag: '--log-level <level>',

@@ -75,6 +75,16 @@ function printPanel(store: Store, server: RunningServer): void {
   print(lines.join('\n'))
 }
 
+/** Each worker has a port of its own: the one asked for, or the next that is free. */
+function metricsEnvironment(options: GivenSettings): NodeJS.ProcessEnv {
+  const port = settingOf(options, 'metricsPort', undefined)
+  if (port === undefined) return {}
+  return {
+    MILLRACE_METRICS_PORT: port === '0' || port.endsWith('+') ? port : `${port}+`,
+    MILLRACE_METRICS_HOST: settingOf(options, 'metricsHost', '127.0.0.1'),
+  }
+}
+
 /** Children find the same state folder, database and server, whatever flags this command was given. */
 function childEnvironment(options: GivenSettings, store: Store, server: RunningServer): NodeJS.ProcessEnv {
   const database = settingOf(options, 'database', undefined)
@@ -83,6 +93,7 @@ function childEnvironment(options: GivenSettings, store: Store, server: RunningS
     MILLRACE_HOME: store.home,
     MILLRACE_URL: server.url,
     MILLRACE_LOG_LEVEL: settingOf(options, 'logLevel', 'info'),
+    ...metricsEnvironment(options),
     ...(database === undefined ? {} : { DATABASE_URL: database }),
   }
 }

@@ -10,10 +10,13 @@ import { createRunnerPool } from '../runner/pool.ts'
 import { loadArtifact } from '../store/artifacts.ts'
 import { listenerWithFailpoints } from '../store/failpoint_database.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
+import { someOf } from '../worker/report.ts'
+import { createWorkerMetrics, type RunnerCounts, type WorkerMetrics } from '../worker/metrics.ts'
 import { createWorker } from '../worker/worker.ts'
 import { followParent } from './children.ts'
 import { runningServer } from './connect.ts'
 import { createLog, createScreen } from './log.ts'
+import { openMetricsPort, type MetricsPort } from './metrics_port.ts'
 import { packageVersion, type GivenSettings } from './program.ts'
 import { settingOf, wholeNumber } from './settings.ts'
 import { listenForEnd } from './signals.ts'
@@ -49,13 +52,14 @@ export async function worker(options: WorkerOptions): Promise<void> {
   if (store === undefined) return
   const { limits } = store
   const baseUrl = settingOf(options, 'url', undefined) ?? runningServer(store.home)?.url ?? 'http://127.0.0.1:8000'
+  const runners: RunnerCounts = { started: 0, died: 0, broken: 0 }
   const pool = createRunnerPool({
     limits,
     home: store.home,
     artifacts: { load: (key) => loadArtifact(store.db.pool, key) },
     policy: bindings.length > 0 ? 'pinned' : 'shared',
     environment: { BASE_URL: baseUrl, BASE_INTERNAL_URL: baseUrl, WM_BASE_URL: baseUrl },
-    report: (event) => tellOfRunner(log, event),
+    report: (event) => tellOfRunner(event, { log, counts: runners }),
   })
   try {
     const sandbox = await createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
@@ -75,7 +79,18 @@ export async function worker(options: WorkerOptions): Promise<void> {
       version: packageVersion(),
       log,
     }
-    await createWorker(concurrency === undefined ? parts : { ...parts, concurrency }).run(ending.stop)
+    const made = createWorker(concurrency === undefined ? parts : { ...parts, concurrency })
+    const port = await openPort(
+      () => createWorkerMetrics({ worker: made, pool, runners, limits }),
+      () => made.state().ready,
+      options,
+    )
+    if (port) log.info({ url: `${port.url}/metrics` }, 'metrics are served')
+    try {
+      await made.run(ending.stop)
+    } finally {
+      await port?.close()
+    }
   } finally {
     await pool.close()
     await store.close()
@@ -93,12 +108,27 @@ function endProcess(log: Logger): void {
   process.exitCode = 0
 }
 
-function tellOfRunner(log: Logger, event: RunnerEvent): void {
+/** Nothing is gathered for a port that nobody asked for. */
+function openPort(metrics: () => WorkerMetrics, ready: () => boolean, options: WorkerOptions): Promise<MetricsPort> | undefined {
+  const text = settingOf(options, 'metricsPort', undefined)
+  if (text === undefined) return undefined
+  return openMetricsPort({ ...metrics(), ready }, { text, host: settingOf(options, 'metricsHost', '127.0.0.1') })
+}
+
+function tellOfRunner(event: RunnerEvent, { log, counts }: { log: Logger; counts: RunnerCounts }): void {
   const { kind, key, ...facts } = event
   const runner = key.slice(0, 40)
-  if (kind === 'ready') log.debug({ runner, ...facts }, 'runner is ready')
-  else if (kind === 'died') log.warn({ runner, ...facts }, 'runner died')
-  else log.error({ runner, ...facts }, 'the code of a step cannot be loaded')
+  if (kind === 'ready') {
+    counts.started += 1
+    log.debug({ runner, ...facts }, 'runner is ready')
+  } else if (kind === 'died') {
+    counts.died += 1
+    const { inDoubt, ...rest } = facts as Omit<RunnerEvent & { kind: 'died' }, 'kind' | 'key'>
+    log.warn({ runner, ...rest, jobs: someOf(inDoubt) }, 'runner died; the calls of these jobs were under way')
+  } else {
+    counts.broken += 1
+    log.error({ runner, ...facts }, 'the code of a step cannot be loaded')
+  }
 }
 
 function checkedBinding(text: string): string {

@@ -95,6 +95,38 @@ export interface ReplayOutcome {
   refused: { id: string; why: string }[]
 }
 
+/** A worker and what it has counted since its process began. */
+export interface OverviewWorker {
+  id: number
+  name: string
+  tags: string[]
+  host: string
+  pid: number
+  version: string
+  state: 'alive' | 'dead' | 'reaped' | 'stopped'
+  started_at: string
+  heartbeat_at: string
+  /** Seconds since its last heartbeat. */
+  silent_s: number
+  jobs_held: number
+  jobs_done: number
+  jobs_failed: number
+  steps_done: number
+  /** Late reports that changed nothing. */
+  refused: number
+  /** Jobs it gave up because workers kept dying of them. */
+  poisoned: number
+  /** Its busiest flows, named as their tags are. */
+  flows: { flow: string; jobs: number; failed: number; steps: number }[]
+}
+
+export interface Overview {
+  workers: OverviewWorker[]
+  tags: { tag: string; ready: number; running: number; parked: number; waiting: number; oldest_ready_s: number | null }[]
+  /** How old the numbers of jobs by state are. */
+  counted_s: number
+}
+
 interface JobUpdate {
   completed?: boolean
   new_logs?: string
@@ -169,12 +201,13 @@ export class Client {
     this.#token = options.token
   }
 
-  /** One request below `/api/w/<workspace>/`; gives the answer's text. @throws ClientError */
+  /** One request below `/api/w/<workspace>/`, or below `/` if the path begins so; gives the answer's text. @throws ClientError */
   async request(method: string, path: string, body?: string, headers: Record<string, string> = {}): Promise<string> {
     let response: Response
     let text: string
     try {
-      response = await fetch(`${this.url}/api/w/${encodeURIComponent(this.workspace)}/${path}`, {
+      const below = path.startsWith('/') ? '' : `/api/w/${encodeURIComponent(this.workspace)}/`
+      response = await fetch(`${this.url}${below}${path}`, {
         method,
         headers: {
           authorization: `Bearer ${this.#token}`,
@@ -286,6 +319,11 @@ export class Client {
   /** Asks a job to stop. */
   async cancel(id: string, reason = ''): Promise<void> {
     await this.request('POST', `jobs_u/queue/cancel/${id}`, JSON.stringify(reason === '' ? {} : { reason }))
+  }
+
+  /** Workers and queue, for whoever may see all: counters that grow, of which two answers give a rate. */
+  overview(): Promise<Overview> {
+    return this.#json('GET', '/api/workers/overview')
   }
 
   #update(id: string, logOffset: number): Promise<JobUpdate> {

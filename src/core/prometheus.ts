@@ -3,6 +3,7 @@
 //   P2. One that cannot be read now (null) is left out, not given as 0.
 import type { Metric, Registry } from 'prom-client'
 import type { Histogram } from './histogram.ts'
+import type { Stage } from './stages.ts'
 
 export type Labels = Record<string, string>
 /** One value, or one for each set of labels. */
@@ -35,6 +36,20 @@ export function exposeIn(registry: Registry): Exposed {
     gauge: (text, read) => add('gauge', text, () => samplesOf(read())),
     histogram: (text, histogram) => add('histogram', text, () => bucketsOf(text.name, histogram)),
   }
+}
+
+/** One gauge for how full each stage is and one for its limit: a rule over both watches them all. */
+export function exposeStages(expose: Exposed, stages: () => Stage[]): void {
+  const read = (value: (stage: Stage) => number) => (): Reading =>
+    stages().map((stage) => ({ labels: { stage: stage.name }, value: value(stage) }))
+  expose.gauge(
+    { name: 'millrace_stage_fill', help: 'How full a stage of this process is' },
+    read((stage) => stage.fill),
+  )
+  expose.gauge(
+    { name: 'millrace_stage_limit', help: 'Where a stage pushes back' },
+    read((stage) => stage.limit),
+  )
 }
 
 function samplesOf(reading: Reading): Sample[] {

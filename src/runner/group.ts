@@ -19,7 +19,8 @@ const suspectAfterCrashes = 2
 
 export type RunnerEvent =
   | { kind: 'ready'; key: string; pid: number; startMs: number }
-  | { kind: 'died'; key: string; pid: number; error: UserError; restartInMs: number }
+  /** `inDoubt`: the steps whose calls were under way. */
+  | { kind: 'died'; key: string; source: string; pid: number; error: UserError; restartInMs: number; inDoubt: string[] }
   | { kind: 'broken'; key: string; error: UserError }
 
 export interface GroupOptions {
@@ -142,7 +143,7 @@ export class Group implements RunnerOwner {
     this.hasRoom(runner)
   }
 
-  died(runner: Runner, error: UserError, again: Entry[]): void {
+  died(runner: Runner, error: UserError, again: Entry[], inDoubt: string[]): void {
     this.runners.splice(this.runners.indexOf(runner), 1)
     this.#takeBack(again)
     if (this.#closed || (this.#leaving !== null && this.queued === 0)) {
@@ -160,7 +161,8 @@ export class Group implements RunnerOwner {
     if (!runner.wasReady) this.#startFailed(error)
     if (runner.broken !== null) this.#cannotLoad(runner.broken)
     const restartInMs = this.#fill()
-    if (!this.#broken) this.#options.report({ kind: 'died', key: this.spec.key, pid: runner.pid, error, restartInMs })
+    const { key, sourceName: source } = this.spec
+    if (!this.#broken) this.#options.report({ kind: 'died', key, source, pid: runner.pid, error, restartInMs, inDoubt })
     for (const other of this.runners) this.hasRoom(other)
   }
 

@@ -28,6 +28,8 @@ export interface Call {
   readonly stepJobId: string
   readonly token: string
   readonly timeoutMs: number
+  /** The id of its step, for the log. */
+  readonly logId?: string
   succeeded(value: JsonText, ms: number): void
   failed(error: UserError, ms: number): void
   logged(text: string): void

@@ -66,8 +66,8 @@ export interface RunnerOwner {
   ready(runner: Runner): void
   /** HOT. Once per frame of results. */
   hasRoom(runner: Runner): void
-  /** `error` is why, `again` are the calls to dispatch to another runner, in order. */
-  died(runner: Runner, error: UserError, again: Entry[]): void
+  /** `error` is why, `again` are the calls to dispatch to another runner, in order; `inDoubt` names the steps that ran. */
+  died(runner: Runner, error: UserError, again: Entry[], inDoubt: string[]): void
 }
 
 /** Work a runner is given ahead: calls that are slow are not queued where a runner with more room could take them. */
@@ -420,6 +420,11 @@ export class Runner {
     }
     this.entries.clear()
     this.#out = []
-    this.#owner.died(this, this.broken ?? error, again)
+    this.#owner.died(
+      this,
+      this.broken ?? error,
+      again,
+      running.flatMap((entry) => entry.call.logId ?? []),
+    )
   }
 }

@@ -34,9 +34,11 @@ import { runRoutes } from './routes/run.ts'
 import { runWaitRoutes } from './routes/run_wait.ts'
 import { scriptRoutes } from './routes/scripts.ts'
 import { userRoutes } from './routes/users.ts'
+import { workerRoutes } from './routes/workers.ts'
 import { workspaceRoutes } from './routes/workspaces.ts'
 import { createRunnables } from './runnables.ts'
 import { createWaiters } from './waiters.ts'
+import { createQueueWatch } from './watch.ts'
 
 /** How long a request may take to arrive, body and all. */
 const requestMs = 60_000
@@ -65,10 +67,12 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const reads = openReads(db, limits)
   const streams = new Set<AbortController>()
   const admission = createAdmission(limits)
+  const watch = createQueueWatch({ reads })
   const metrics = createMetrics({
-    reads,
+    db,
+    enqueuer,
+    watch,
     waiting: () => waiters.count(),
-    pending: () => enqueuer.pending(),
     stages: () => [
       { name: 'requests', fill: admission.requests(), limit: limits.requestsMax },
       { name: 'request_bytes', fill: admission.bodyBytes(), limit: limits.requestBytesMax },
@@ -90,6 +94,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     admission,
     reads,
     streams,
+    watch,
     baseUrl,
     serverId,
   }
@@ -105,6 +110,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     metaRoutes(scope, { ...parts, ready: () => assertCurrent(db) })
     for (const routes of [
       workspaceRoutes,
+      workerRoutes,
       userRoutes,
       scriptRoutes,
       flowRoutes,

@@ -15,6 +15,7 @@ import type { Identities } from './identities.ts'
 import type { Metrics } from './metrics.ts'
 import type { Runnables } from './runnables.ts'
 import type { Waiters } from './waiters.ts'
+import type { QueueWatch } from './watch.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
@@ -32,6 +33,7 @@ export interface ServerParts {
   reads: Queryable
   /** Event streams that are open. */
   streams: Set<AbortController>
+  watch: QueueWatch
   baseUrl: string
   /** Names this process where finished jobs are announced. */
   serverId: number
@@ -43,7 +45,7 @@ export type Access =
   /** Any valid token, whatever its scopes. */
   | 'anyone'
   | {
-      domain: 'users' | 'workspaces' | 'scripts' | 'flows' | 'jobs'
+      domain: 'users' | 'workspaces' | 'workers' | 'scripts' | 'flows' | 'jobs'
       action: 'read' | 'write' | 'run'
       kind?: 'flows' | 'scripts' | 'preview'
     }

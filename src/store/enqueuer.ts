@@ -6,6 +6,7 @@
 //       after it. Never forgotten.
 // HOT. Per job: one string. Per batch: one statement.
 import { EngineError } from '../core/errors.ts'
+import { Histogram, rowsBounds, secondsBounds } from '../core/histogram.ts'
 import type { Limits } from '../core/limits.ts'
 import type { JsonText } from '../core/json.ts'
 import { systemClock, type Clock, type Timer } from './clock.ts'
@@ -27,6 +28,8 @@ export interface Enqueuer {
   /** Jobs accepted and not yet stored, and their bytes. */
   pending(): number
   pendingBytes(): number
+  /** How long inserts took, and how many jobs they stored. */
+  readonly inserts: { seconds: Histogram; jobs: Histogram }
   close(): Promise<void>
 }
 
@@ -49,6 +52,7 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
   let scheduled = false
   let closed = false
   const idle: (() => void)[] = []
+  const inserts = { seconds: new Histogram(secondsBounds), jobs: new Histogram(rowsBounds) }
   const wakes = createWakes(db, clock)
   const depths = createDepths(db, clock)
 
@@ -84,7 +88,12 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     try {
       const tags = readyTags(batch)
       const woken = tags.filter((tag) => wakes.claim(tag))
+      const beganMs = clock.monotonicMs()
       await insertJobs(db.pool, `[${batch.map((waiting) => waiting.text).join(',')}]`, woken)
+      count(
+        batch.reduce((sum, waiting) => sum + waiting.jobs.length, 0),
+        beganMs,
+      )
       for (const tag of tags) if (!woken.includes(tag)) wakes.wake(tag)
       for (const waiting of batch) settle(waiting)
     } catch (error) {
@@ -96,6 +105,11 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
       }
       for (const waiting of batch) fail(waiting, outage)
     }
+  }
+
+  function count(jobs: number, beganMs: number): void {
+    inserts.jobs.add(jobs)
+    inserts.seconds.add((clock.monotonicMs() - beganMs) / 1_000)
   }
 
   function settle(waiting: Waiting): void {
@@ -124,7 +138,9 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     pendingBytes += bytes
     pendingJobs += jobs.length
     try {
+      const beganMs = clock.monotonicMs()
       const idOf = (stored = await insertKeyedJobs(db.pool, [...first.values()]))
+      count(first.size, beganMs)
       for (const job of first.values()) if (idOf.get(job.id) === job.id) wakes.wake(job.tag)
       return jobs.map((job) => idOf.get(first.get(nameOf(job))!.id)!)
     } catch (error) {
@@ -176,6 +192,7 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     added: (tag, jobs) => depths.added(tag, jobs),
     pending: () => pendingJobs,
     pendingBytes: () => pendingBytes,
+    inserts,
     async close() {
       closed = true
       if (lanesBusy > 0 || gathered.length > 0) await new Promise<void>((resolve) => idle.push(resolve))
