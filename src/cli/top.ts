@@ -66,9 +66,10 @@ async function live(client: Client): Promise<void> {
 
   function draw(): void {
     if (!view || stop.signal.aborted) return
-    const screen: Screen = { columns: stdout.columns, rows: stdout.rows - 1, sorting: sortings[sorting]!, style }
+    // The last column stays empty: erasing what is behind a full line would erase its last character.
+    const screen: Screen = { columns: stdout.columns - 1, rows: stdout.rows - 1, sorting: sortings[sorting]!, style }
     const lines = linesOf(view, { place: client.url, time: clockTime(), fault }, screen).slice(0, stdout.rows - 1)
-    const keys = style.faint(`q quits · s or ← → sort by ${sortings.join(', ')}`.slice(0, stdout.columns))
+    const keys = style.faint(`q quits · s or ← → sort by ${sortings.join(', ')}`.slice(0, stdout.columns - 1))
     const body = lines.map((line) => `${line}\x1b[K\r\n`).join('')
     stdout.write(`\x1b[H${body}\x1b[J\x1b[${stdout.rows};1H${keys}\x1b[K`)
   }

@@ -111,9 +111,9 @@ export function linesOf(view: View, of: { place: string; time: string; fault: st
     `${count(totals.steps)} steps/s`,
     `${count(totals.jobs)} jobs/s`,
     `${count(totals.failed)} failed/s`,
+    `lag ${age(totals.lag_s)}`,
     `${count(totals.ready)} ready`,
     `${count(totals.held)} held`,
-    `lag ${age(totals.lag_s)}`,
     ...(totals.poisoned > 0 ? [`${count(totals.poisoned)} poisoned`] : []),
     ...(totals.refused > 0 ? [`${count(totals.refused)} late reports refused`] : []),
   ].join(' · ')

@@ -36,8 +36,9 @@ describe('the server', () => {
     await api.post('jobs/run/f/f/meta/counted', '{')
     const { body } = await api.get('/metrics', { token: null })
     expect(body).toContain('millrace_queue_jobs{tag="counted",state="ready"} 1')
-    expect(body).toContain('millrace_jobs_accepted_total 1')
-    expect(body).toMatch(/millrace_http_refusals_total\{code="E_JSON"\} 1/)
+    expect(body).toContain('millrace_accept_jobs_total 1')
+    expect(body).toContain('millrace_accept_insert_jobs_count 1')
+    expect(body).toMatch(/millrace_accept_refusals_total\{code="E_JSON"\} 1/)
     expect(body).toContain('process_resident_memory_bytes')
   })
 
