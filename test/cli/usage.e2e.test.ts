@@ -20,6 +20,7 @@ const commands = [
   ['job', 'show'],
   ['job', 'logs'],
   ['job', 'cancel'],
+  ['top'],
 ]
 
 test.each(commands.map((words) => [words.join(' '), words] as const))('`%s --help` explains it', (name, words) => {
