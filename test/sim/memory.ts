@@ -348,6 +348,7 @@ const statements: Record<string, Statement> = {
     const tags = new Set<string>()
     let back = 0
     let poisoned = 0
+    let told = 0
     for (const job of store.jobs.values()) {
       if (job.state !== 'running' || !ids.has(job.worker_id)) continue
       if (job.lost < (lostMax as number)) {
@@ -359,6 +360,10 @@ const statements: Record<string, Statement> = {
         job.lost += 1
       } else {
         poisoned += 1
+        if (job.waiter !== null) {
+          told += 1
+          store.notify(`millrace_done_${job.waiter}`, `${job.id} failure`)
+        }
         bury(
           store,
           job,
@@ -369,7 +374,7 @@ const statements: Record<string, Statement> = {
       }
     }
     const workers = gone.length > 0 ? gone.map((worker) => worker.id) : null
-    return [{ workers, jobs_back: back, jobs_poisoned: poisoned, tags: tags.size > 0 ? [...tags].sort() : null }]
+    return [{ workers, jobs_back: back, jobs_poisoned: poisoned, tags: tags.size > 0 ? [...tags].sort() : null, told }]
   },
 
   canceled_jobs(store, [workerId]) {

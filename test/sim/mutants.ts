@@ -40,14 +40,24 @@ export const mutants: readonly Mutant[] = [
     replace: `      const job = store.jobs.get(item.id)
       if (!job) continue`,
   }),
-  mutant('claim-does-not-raise-epoch', 'a claim leaves the epoch as it was', {
-    file: memory,
-    find: `      job.worker_id = workerId as number
+  mutant(
+    'epoch-stands-still',
+    'neither a claim nor a take-over raises the epoch',
+    {
+      file: memory,
+      find: `      job.worker_id = workerId as number
       job.epoch += 1
       job.run_at = null`,
-    replace: `      job.worker_id = workerId as number
+      replace: `      job.worker_id = workerId as number
       job.run_at = null`,
-  }),
+    },
+    {
+      file: memory,
+      find: `        job.epoch += 1
+        job.lost += 1`,
+      replace: `        job.lost += 1`,
+    },
+  ),
   mutant('epoch-starts-again', 'a job that is given back starts with epoch 0 again', {
     file: memory,
     find: `        job.worker_id = null

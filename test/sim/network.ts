@@ -101,7 +101,8 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
 
   function query(connection: Connection | null, process: Process, name: string, values: unknown[]): Promise<pg.QueryResult> {
     return new Promise((resolve, reject) => {
-      const arrivesAtMs = Math.max(world.nowMs + delay() + slow(), connection?.freeAtMs ?? 0)
+      const stuckMs = slow()
+      const arrivesAtMs = Math.max(world.nowMs + delay() + stuckMs, connection?.freeAtMs ?? 0)
       if (connection) connection.freeAtMs = arrivesAtMs
       const refuse = (error: Error): void => process.after(delay(), () => reject(error))
       const others = connection?.pending ?? pooled
@@ -116,6 +117,15 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
         },
       }
       others.add(pending)
+      if (stuckMs > 0 && world.chance() < 0.7) {
+        // The caller finds its connection dead, and what it sent arrives all the same.
+        world.at(world.nowMs + world.between(20, 1_000), () => {
+          if (!others.has(pending)) return
+          pending.atServer = true
+          if (connection) end(connection)
+          else pending.break()
+        })
+      }
       world.at(arrivesAtMs, () => {
         if (!process.alive && world.chance() < 0.5) return // was not sent before the process died
         others.delete(pending)

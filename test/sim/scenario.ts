@@ -63,7 +63,7 @@ export async function runSeed(seed: number, options: { traceMax?: number } = {})
   const weather = {
     lostReply: rarely(0.15),
     lostNotify: chance() < 0.15 ? 1 : rarely(0.8),
-    stuck: rarely(0.03),
+    stuck: rarely(0.06),
     refused: rarely(0.05),
     delayMs: chance() < 0.7 ? 5 : 80,
   }
