@@ -1,4 +1,4 @@
-// Makes a clone ready and runs one thing in it: node src/cli/setup.mjs build|start|test|bench|chaos [arguments…].
+// Makes a clone ready and runs one thing in it: node src/cli/setup.mjs <command> [arguments…]; see `commands` below.
 // Plain JavaScript on Node's own modules, because it runs before anything is installed.
 //   U1. What is already right is not done again: packages by the versions in the lock file, dist by a digest of src.
 //   U2. Two at once are safe: work happens under a lock, and dist changes by renaming a finished folder.
@@ -212,6 +212,7 @@ const commands = {
     await import(pathToFileURL(process.argv[1]).href)
   },
   test: (args) => become([join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...args]),
+  sim: (args) => become(['--import', 'tsx', join(root, 'test', 'sim', 'main.ts'), ...args]),
   bench: (args) => become(['--import', 'tsx', join(root, 'bench', 'run.ts'), ...args]),
   chaos: (args) => become(['--import', 'tsx', join(root, 'test', 'chaos', 'run.ts'), ...args]),
 }
