@@ -191,7 +191,7 @@ const statements: Record<string, Statement> = {
       job.run_at = null
       store.watch.claimed?.(job)
       const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by } = job
-      return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, waited }
+      return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, waited, trace: null }
     })
   },
 
@@ -346,35 +346,40 @@ const statements: Record<string, Statement> = {
     const ids = new Set<number | null>(gone.map((worker) => worker.id))
     for (const worker of gone) worker.state = 'reaped'
     const tags = new Set<string>()
-    let back = 0
-    let poisoned = 0
+    const back: string[] = []
+    const poison: string[] = []
     let told = 0
     for (const job of store.jobs.values()) {
       if (job.state !== 'running' || !ids.has(job.worker_id)) continue
       if (job.lost < (lostMax as number)) {
-        back += 1
+        back.push(job.id)
         tags.add(job.tag)
         job.state = 'ready'
         job.worker_id = null
         job.epoch += 1
         job.lost += 1
       } else {
-        poisoned += 1
+        poison.push(job.id)
         if (job.waiter !== null) {
           told += 1
           store.notify(`millrace_done_${job.waiter}`, `${job.id} failure`)
         }
-        bury(
-          store,
-          job,
-          'failure',
-          { name: 'PoisonJob', message: `the worker running it died ${job.lost + 1} times` },
-          job.lost + 1,
-        )
+        const message = `the worker running it died ${job.lost + 1} times`
+        bury(store, job, 'failure', { name: 'PoisonJob', message }, job.lost + 1)
       }
     }
-    const workers = gone.length > 0 ? gone.map((worker) => worker.id) : null
-    return [{ workers, jobs_back: back, jobs_poisoned: poisoned, tags: tags.size > 0 ? [...tags].sort() : null, told }]
+    const some = <Item>(list: Item[]): Item[] | null => (list.length > 0 ? list.sort() : null)
+    return [
+      {
+        workers: some(gone.map((worker) => worker.id)),
+        jobs_back: back.length,
+        jobs_poisoned: poison.length,
+        back_ids: some(back),
+        poison_ids: some(poison),
+        tags: some([...tags]),
+        told,
+      },
+    ]
   },
 
   canceled_jobs(store, [workerId]) {

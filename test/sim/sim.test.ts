@@ -18,7 +18,16 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
   expect(failed.map(({ seed, failure }) => `npm run sim -- --seed ${seed}: ${failure}`)).toEqual([])
   expect(sums.seeds).toBe(seeds)
   // A fault that never strikes, or a rare branch that is never taken, proves nothing.
-  const drawn = ['kill worker', 'lose host', 'pause worker', 'stop worker', 'kill server', 'pause server', 'database outage', 'cut']
+  const drawn = [
+    'kill worker',
+    'lose host',
+    'pause worker',
+    'stop worker',
+    'kill server',
+    'pause server',
+    'database outage',
+    'cut',
+  ]
   const ways = ['notification lost', 'stuck on the way', 'applied after its connection was cut', 'refused']
   const statements = ['claim_jobs', 'finish_jobs', 'append_journal', 'release_jobs', 'give_back_jobs', 'enqueue_keyed_jobs']
   const branches = ['claimed again', 'finished with a journal', 'key met again', 'canceled', 'answered']
