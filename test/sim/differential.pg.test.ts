@@ -73,7 +73,7 @@ class Sequence {
     if (draw < 0.67) return { name: 'append_journal', values: [worker, this.#held(this.#record)], session }
     if (draw < 0.74) return { name: 'release_jobs', values: [worker, this.#held(this.#release)], session }
     if (draw < 0.78) return { name: 'wake_due_jobs', values: [this.#chance() < 0.5 ? null : inMs(2 * hourMs), 10], session }
-    if (draw < 0.82) return { name: 'heartbeat', values: [worker, 0, 0], session }
+    if (draw < 0.82) return { name: 'heartbeat', values: [worker, 0, 0, 0], session }
     if (draw < 0.85) return { name: 'worker_locked', values: [worker, workerLockClass], session }
     if (draw < 0.88) return { name: 'declare_dead', values: [inMs(10_000), workerLockClass, 650], session }
     if (draw < 0.9) return { name: 'give_back_jobs', values: [1], session }
@@ -151,7 +151,7 @@ function comparable(name: string, rows: object[]): string[] {
 
 function plainRow(row: object): string {
   const entries = Object.entries(row).map(([column, value]: [string, unknown]) => {
-    if (Array.isArray(value)) return [column, [...(value as unknown[])].sort()]
+    if (Array.isArray(value)) return [column, (value as unknown[]).map(String).sort()]
     return [
       column,
       typeof value === 'string' && /^[[{]/.test(value)

@@ -368,7 +368,7 @@ const statements: Record<string, Statement> = {
         bury(store, job, 'failure', { name: 'PoisonJob', message }, job.lost + 1)
       }
     }
-    const some = <Item>(list: Item[]): Item[] | null => (list.length > 0 ? list.sort() : null)
+    const some = <Item>(list: Item[]): Item[] | null => (list.length > 0 ? list : null)
     return [
       {
         workers: some(gone.map((worker) => worker.id)),
