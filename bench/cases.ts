@@ -1,4 +1,5 @@
 // Every case of `npm run bench`, by name. `small` runs it tiny, as the tests do.
+import { setRecording } from '../src/store/audit.ts'
 import { backlog } from './load/backlog.ts'
 import { drain } from './load/drain.ts'
 import { httpEnqueue } from './load/http.ts'
@@ -47,6 +48,19 @@ export const cases: readonly Case[] = [
     name: 'drain-1-typescript',
     text: 'jobs of a single TypeScript step',
     run: (rig, small) => drain(rig, 'ts1', 1, small ? 500 : 80_000),
+  },
+  {
+    name: 'drain-3-recorded',
+    text: 'drain-3-typescript in audit mode',
+    async run(rig, small) {
+      await setRecording(rig.db, 'on')
+      try {
+        return await drain(rig, 'ts3', 3, small ? 500 : 40_000)
+      } finally {
+        await setRecording(rig.db, 'off')
+        await setRecording(rig.db, 'clear')
+      }
+    },
   },
   {
     name: 'flow-40-fibo10',
