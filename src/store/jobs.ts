@@ -126,12 +126,12 @@ export function readJournal(on: Queryable, jobIds: readonly string[]): Promise<J
   return run<JournalRow>(on, 'read_journal', [jobIds])
 }
 
-/** Gives jobs back to the queue (`parkMs` null) or parks them for so long. */
+/** Gives jobs back to the queue (`parkMs` null) or parks them for so long. `strangers`: those that were no longer ours. */
 export async function releaseJobs(
   on: Queryable,
   workerId: number,
   jobs: readonly { id: string; epoch: number; parkMs: number | null }[],
-): Promise<{ tags: string[] }> {
+): Promise<{ tags: string[]; strangers: string[] }> {
   const batch = JSON.stringify(
     jobs.map((job) => ({
       id: job.id,
@@ -139,8 +139,12 @@ export async function releaseJobs(
       run_in_ms: job.parkMs === null ? null : Math.max(0, Math.ceil(job.parkMs)),
     })),
   )
-  const rows = await run<{ tag: string }>(on, 'release_jobs', [workerId, batch])
-  return { tags: [...new Set(rows.map((row) => row.tag))] }
+  const rows = await run<{ id: string; tag: string }>(on, 'release_jobs', [workerId, batch])
+  const back = new Set(rows.map((row) => row.id))
+  return {
+    tags: [...new Set(rows.map((row) => row.tag))],
+    strangers: jobs.filter((job) => !back.has(job.id)).map((job) => job.id),
+  }
 }
 
 export type CancelOutcome = 'canceled' | 'asked' | 'finished' | 'missing'

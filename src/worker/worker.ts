@@ -18,6 +18,7 @@ import {
   controlChannel,
   notify,
   readJournal,
+  recordRefusals,
   reapWorkers,
   releaseJobs,
   setProgress,
@@ -307,7 +308,12 @@ export function createWorker(parts: WorkerParts): Worker {
     /** Never rejects: what the database does not take ends its own job, not this worker. */
     async function release(batch: Run[]): Promise<void> {
       try {
-        const { tags: readyTags } = await retrying(() => releaseJobs(db.pool, workerId, batch.map(parkedOf)))
+        let sent = 0
+        const { tags: readyTags, strangers } = await retrying(() => {
+          sent += 1
+          return releaseJobs(db.pool, workerId, batch.map(parkedOf))
+        })
+        if (strangers.length > 0) refused(batch, strangers, sent > 1)
         for (const run of batch) runs.drop(run)
         // Those not told find it when they poll.
         if (batch.some((run) => run.parkUntilMs === null)) await wakeOthers(readyTags).catch(() => {})
@@ -316,6 +322,14 @@ export function createWorker(parts: WorkerParts): Worker {
         if (batch.length > 1) for (const run of batch) await release([run])
         else runs.refuse(batch[0]!.job, messageOf(error))
       }
+    }
+
+    function refused(batch: Run[], strangers: string[], resent: boolean): void {
+      counters.refused += strangers.length
+      const jobs = batch.filter((run) => strangers.includes(run.id))
+      recordRefusals(db.pool, { workerId, what: 'release', jobs, resent }).catch((error: unknown) => {
+        log.warn({ err: error, jobs: jobs.length }, 'refused releases were not recorded for the audit')
+      })
     }
 
     return {

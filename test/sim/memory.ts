@@ -282,7 +282,7 @@ const statements: Record<string, Statement> = {
       job.run_at = item.run_in_ms === null ? null : store.now() + item.run_in_ms
       job.worker_id = null
       job.epoch += 1
-      rows.push({ tag: job.tag })
+      rows.push({ id: job.id, tag: job.tag })
     }
     return rows
   },

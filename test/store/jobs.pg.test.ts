@@ -117,10 +117,12 @@ test('finishing moves a job to job_done with its arguments, result and steps', a
   expect(rows).toEqual([{ id, status: 'success', args: '{"x":1}', result: '{"ok":true}', steps: '[]', worker_id: 1 }])
 })
 
-test('a worker that lost a job cannot finish it, and is told which', async () => {
+test('a worker that lost a job cannot finish it or give it back, and is told which', async () => {
   await enqueue(newJob())
   const [stale] = await claim(1)
-  await releaseJobs(db.pool, 1, [{ id: stale!.id, epoch: stale!.epoch, parkMs: null }])
+  const release = () => releaseJobs(db.pool, 1, [{ id: stale!.id, epoch: stale!.epoch, parkMs: null }])
+  expect(await release()).toEqual({ tags: ['t'], strangers: [] })
+  expect(await release()).toEqual({ tags: [], strangers: [stale!.id] })
   const [fresh] = await claim(2)
   expect(fresh!.epoch).toBeGreaterThan(stale!.epoch + 1) // the release spent one too
   expect(await finishJobs(db.pool, 1, finished([stale!], '"stale"'))).toEqual([stale!.id])

@@ -1,6 +1,6 @@
 -- release_jobs: $1 worker_id, $2 json [{id, epoch, run_in_ms}, …]: give jobs back, to be claimed again at once (run_in_ms
 -- null) or parked for so long, by the database's clock: a worker's own may be wrong. Their journal is written before.
--- Returns the tags of those given back.
+-- Returns those given back, with their tags.
 with back as materialized (
   select id, epoch, run_in_ms from json_to_recordset($2) as b (id uuid, epoch integer, run_in_ms bigint)
 )
@@ -11,4 +11,4 @@ update job
        epoch = job.epoch + 1
   from back
  where job.id = back.id and job.worker_id = $1 and job.epoch = back.epoch and job.state = 'running'
-returning job.tag
+returning job.id, job.tag
