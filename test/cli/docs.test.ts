@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { settingRows, settingsMarkdown } from '../../src/cli/settings.ts'
+import { readChecks } from '../../src/store/audit.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 
@@ -68,4 +69,9 @@ test('every variable that is mentioned is one of the settings', () => {
 
 test('the settings in docs/operations.md are those of `millrace settings --markdown`', () => {
   expect(readFileSync(join(root, 'docs', 'operations.md'), 'utf8')).toContain(`\n\n${settingsMarkdown()}\n\n`)
+})
+
+test('the checks in docs/audit.md are those there are', () => {
+  const rows = readChecks().map((check) => `| ${check.id} | ${check.says} | ${check.needs.join(', ')} |`)
+  expect(readFileSync(join(root, 'docs', 'audit.md'), 'utf8')).toContain(`|---|---|---|\n${rows.join('\n')}\n\n`)
 })
