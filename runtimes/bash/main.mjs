@@ -78,7 +78,7 @@ function begin(id) {
   writeSync(cell, new Uint32Array([id, id / 4294967296, 0, 0]), 0, 16, 0)
 }
 
-function start([, id, scope, text, jobId, stepJobId, token]) {
+function start([, id, scope, text, jobId, stepJobId, token, traceparent, tracestate]) {
   begin(id)
   const flow = jobId === stepJobId ? '' : jobId
   const call = {
@@ -105,6 +105,8 @@ function start([, id, scope, text, jobId, stepJobId, token]) {
       WM_ROOT_FLOW_JOB_ID: flow,
       WM_ROOT_JOB_ID: jobId,
       WM_TOKEN: token,
+      ...(traceparent ? { TRACEPARENT: traceparent } : {}),
+      ...(tracestate ? { TRACESTATE: tracestate } : {}),
       ...scopes.get(scope),
     },
   })

@@ -22,13 +22,15 @@ const { parse, stringify } = JSON // as they are before user code can replace th
 /** What code that reads WM_TOKEN while it loads gets; requests carry the token of their call in its place. */
 const tokenPlaceholder = 'token-of-the-call-that-sends-this'
 
-function newCall(id, scope, jobId, stepJobId, token) {
+function newCall(id, scope, jobId, stepJobId, token, traceparent, tracestate) {
   return {
     id,
     scope,
     jobId,
     stepJobId,
     token,
+    traceparent: traceparent || undefined,
+    tracestate: tracestate || undefined,
     values: null,
     written: null, // environment variables that the call itself set (undefined: deleted)
     logBytes: 0,
@@ -98,7 +100,7 @@ export function createLoop({ settings, send, begin, stop }) {
   }
 
   function start(message) {
-    const call = newCall(message[1], scopes.get(message[2]), message[4], message[5], message[6])
+    const call = newCall(message[1], scopes.get(message[2]), message[4], message[5], message[6], message[7], message[8])
     calls.set(call.id, call)
     begin(call.id, calls.size === 1 ? call.id : calls.keys().next().value)
     call.startedMs = performance.now()
@@ -334,6 +336,7 @@ function environmentOf(base) {
     const all = new Set(Object.keys(base))
     if (call === undefined) return [...all]
     for (const name of callNames) all.add(name)
+    for (const name of traceNames) if (ofCall(call, name) !== undefined) all.add(name)
     for (const name in call.scope) all.add(name)
     for (const [name, value] of call.written ?? []) {
       if (value === undefined) all.delete(name)
@@ -366,8 +369,14 @@ function environmentOf(base) {
 
 const callNames = ['WM_JOB_ID', 'WM_FLOW_JOB_ID', 'WM_ROOT_FLOW_JOB_ID', 'WM_ROOT_JOB_ID', 'WM_TOKEN']
 
+const traceNames = ['TRACEPARENT', 'TRACESTATE']
+
 function ofCall(call, name) {
   switch (name) {
+    case 'TRACEPARENT':
+      return call.traceparent
+    case 'TRACESTATE':
+      return call.tracestate
     case 'WM_JOB_ID':
       return call.stepJobId
     case 'WM_FLOW_JOB_ID':

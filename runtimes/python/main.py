@@ -36,6 +36,7 @@ LARGE_CHARS = 64 << 10  # messages of this size do not wait for others: frames h
 ERROR_CHARS_MAX = 64 << 10  # what is beyond would be cut by the engine
 FLUSH_SECONDS = 0.001
 CALL_NAMES = ("WM_JOB_ID", "WM_FLOW_JOB_ID", "WM_ROOT_FLOW_JOB_ID", "WM_ROOT_JOB_ID", "WM_TOKEN")
+TRACE_NAMES = (b"TRACEPARENT", b"TRACESTATE")
 SPAWN_EVENTS = frozenset("subprocess.Popen os.system os.exec os.fork os.forkpty os.posix_spawn os.spawn".split())
 
 # Code that imports nothing beyond these can neither read the environment nor start a process: its calls are spared the
@@ -290,14 +291,20 @@ class Environment:
         self.expected = dict(self.actual)
         self.scope = {}
         self.own_names = ()
+        self.traced = ()
         sys.addaudithook(self.listen)
 
     def listen(self, event, _args):
         if event in SPAWN_EVENTS:
             for _, name in self.own_names:
                 os.putenv(name, self.actual.get(name, b""))
+            for name in TRACE_NAMES:
+                if name in self.actual:
+                    os.putenv(name, self.actual[name])
+                else:
+                    os.unsetenv(name)
 
-    def enter(self, scope, job_id, step_job_id, token):
+    def enter(self, scope, job_id, step_job_id, token, trace):
         if scope is not self.scope or self.actual != self.expected:
             self.enter_scope(scope)
         flow = "" if job_id == step_job_id else job_id
@@ -305,6 +312,16 @@ class Environment:
         for index, name in self.own_names:
             value = (step_job_id, flow, flow, job_id, token)[index].encode()
             self.actual[name] = expected[name] = value
+        if trace or self.traced:
+            self.enter_trace(trace)
+
+    def enter_trace(self, trace):
+        self.traced = trace
+        for name, value in zip(TRACE_NAMES, trace or ("", "")):
+            for values in (self.actual, self.expected):
+                values.pop(name, None)
+                if value:
+                    values[name] = value.encode()
 
     def enter_scope(self, scope):
         environ = os.environ
@@ -427,7 +444,7 @@ def serve(main, impure):
     loads = json.loads
 
     def run(message):
-        _, call_id, scope, text, job_id, step_job_id, token = message
+        _, call_id, scope, text, job_id, step_job_id, token, *trace = message
         tell_begun(cell, 0, call_id, call_id)
         Call.id = call_id
         Call.log_bytes = 0
@@ -435,7 +452,7 @@ def serve(main, impure):
         started = perf_counter()
         try:
             if impure:
-                environment.enter(scopes[scope], job_id, step_job_id, token)
+                environment.enter(scopes[scope], job_id, step_job_id, token, trace)
                 if "wmill" in sys.modules:  # its client keeps the token of the call that first used it
                     sys.modules["wmill"]._client = None
                     if "wmill.client" in sys.modules:

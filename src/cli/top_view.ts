@@ -228,7 +228,7 @@ function fit(text: string, width: number): string {
   return text.length <= width ? text.trimEnd() : `${text.slice(0, Math.max(0, width - 1))}…`
 }
 
-export function count(value: number): string {
+function count(value: number): string {
   return Math.round(value).toLocaleString('en')
 }
 
@@ -237,7 +237,7 @@ function rate(value: number | undefined): string {
   return value > 0 && value < 9.5 ? value.toFixed(1) : count(value)
 }
 
-export function age(seconds: number): string {
+function age(seconds: number): string {
   if (seconds < 10) return `${seconds.toFixed(1)} s`
   if (seconds < 100) return `${Math.round(seconds)} s`
   if (seconds < 6_000) return `${Math.round(seconds / 60)} min`

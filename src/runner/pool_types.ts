@@ -16,6 +16,13 @@ export interface RunnerSpec {
   sourceName: string
 }
 
+/** See core/trace.ts. */
+export interface CallTrace {
+  readonly traceparent: string
+  /** '' if there is none. */
+  readonly tracestate: string
+}
+
 /**
  * One call of user code. Made and owned by the worker; the pool calls exactly one of `succeeded` and `failed`, once.
  * Its methods are on a prototype: no closures per call.
@@ -28,6 +35,8 @@ export interface Call {
   readonly stepJobId: string
   readonly token: string
   readonly timeoutMs: number
+  /** The trace it belongs to; mostly none. */
+  readonly trace?: CallTrace | null
   /** The id of its step, for the log. */
   readonly logId?: string
   succeeded(value: JsonText, ms: number): void

@@ -156,7 +156,10 @@ export class Runner {
     this.#bytes += call.args.length
     if (this.#out.length === 0) this.#dirty(this)
     const scope = call.scope === this.#scope ? this.#scopeId : this.#define(call.scope)
-    this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token])
+    const { trace } = call
+    if (trace)
+      this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token, trace.traceparent, trace.tracestate])
+    else this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token])
   }
 
   flush(): void {

@@ -37,6 +37,7 @@ import { userRoutes } from './routes/users.ts'
 import { workerRoutes } from './routes/workers.ts'
 import { workspaceRoutes } from './routes/workspaces.ts'
 import { createRunnables } from './runnables.ts'
+import { createAcceptTracing } from './tracing.ts'
 import { createWaiters } from './waiters.ts'
 import { createQueueWatch } from './watch.ts'
 
@@ -95,6 +96,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     reads,
     streams,
     watch,
+    tracing: createAcceptTracing(),
     baseUrl,
     serverId,
   }

@@ -116,6 +116,7 @@ export function jobText(job: JobRow, workspaceId: string, logs: string): JsonTex
   return objectText(
     {
       ...listedJob(job, workspaceId),
+      traceparent: job.trace?.slice(0, 55),
       replay_of: job.replayOf ?? undefined,
       replayed_as: job.replayedAs ?? undefined,
       logs,

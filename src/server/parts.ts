@@ -15,6 +15,7 @@ import type { Identities } from './identities.ts'
 import type { Metrics } from './metrics.ts'
 import type { Runnables } from './runnables.ts'
 import type { Waiters } from './waiters.ts'
+import type { AcceptTracing } from './tracing.ts'
 import type { QueueWatch } from './watch.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
@@ -34,6 +35,7 @@ export interface ServerParts {
   /** Event streams that are open. */
   streams: Set<AbortController>
   watch: QueueWatch
+  tracing: AcceptTracing
   baseUrl: string
   /** Names this process where finished jobs are announced. */
   serverId: number

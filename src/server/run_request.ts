@@ -2,6 +2,7 @@
 import { EngineError } from '../core/errors.ts'
 import { isUuid, jobIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
+import { traceOfHeaders } from '../core/trace.ts'
 import { newJobId, type NewJob } from '../store/jobs.ts'
 import { countTagReady } from '../store/job_reads.ts'
 import { argsOfBody, argsOfJson, payloadText, withMembers } from './args.ts'
@@ -92,6 +93,8 @@ export function newJobOf(request: Request, target: Target, args: JsonText): NewJ
     args,
     createdBy: request.identity.username,
   }
+  const { traceparent } = request.headers
+  if (traceparent !== undefined) addTrace(job, request)
   const key = request.headers['idempotency-key']
   if (key !== undefined) job.key = keyOf(key)
   const query = request.query as RunQuery
@@ -100,6 +103,11 @@ export function newJobOf(request: Request, target: Target, args: JsonText): NewJ
     break
   }
   return job
+}
+
+function addTrace(job: NewJob, { headers }: Request): void {
+  const trace = traceOfHeaders([headers['traceparent']].flat().join(','), headers['tracestate'])
+  if (trace !== undefined) job.trace = trace
 }
 
 function keyOf(key: string | string[]): string {
@@ -152,7 +160,8 @@ export async function assertQueueLimit(parts: ServerParts, request: Request, tag
 /** HOT. Stores the job. Gives the id of the job of its key. 2xx is answered only after this resolves. */
 export async function accept(parts: ServerParts, request: Request, job: NewJob): Promise<string> {
   if ((request.query as RunQuery).queue_limit !== undefined) await assertQueueLimit(parts, request, job.tag)
-  const [id] = await parts.enqueuer.enqueue([job])
+  const jobs = [job]
+  const [id] = await parts.tracing.accept(jobs, () => parts.enqueuer.enqueue(jobs))
   parts.metrics.accepted(1)
   return id!
 }

@@ -32,6 +32,8 @@ export interface JobSummary {
 }
 
 export interface JobRow extends JobSummary {
+  /** The trace it belongs to: see core/trace.ts. */
+  trace: string | null
   args: JsonText
   result: JsonText | null
   /** A JSON array of its records so far. */

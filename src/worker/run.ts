@@ -13,6 +13,7 @@ import type { Timer } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import type { Finished, Journaled } from './committer.ts'
 import type { LoadedPlan, LoadedStep } from './plans.ts'
+import type { JobTrace, StepTrace } from './tracing.ts'
 
 /** Its end is durable. `silent`: nobody is to be told (the commit did that, or the job was not ours any more). */
 export type RunEnd = (run: Run, silent: boolean) => void
@@ -29,6 +30,7 @@ export class Run implements Finished {
   readonly #end: RunEnd
   state!: JobState
   scope: JobScope | null = null
+  trace: JobTrace | null = null
   /** Records so far, as JSON. */
   records: JsonText[] = []
   /** How many of them are in the journal, or on their way. */
@@ -107,6 +109,7 @@ export class StepCall implements Call {
   readonly stepJobId: string
   readonly token: string
   readonly timeoutMs: number
+  readonly trace: StepTrace | null
   readonly #driver: Driver
   #pieces = 0
 
@@ -119,6 +122,7 @@ export class StepCall implements Call {
     args: JsonText,
     token: string,
     timeoutMs: number,
+    trace: StepTrace | null,
   ) {
     this.#driver = driver
     this.run = run
@@ -131,6 +135,7 @@ export class StepCall implements Call {
     this.stepJobId = token === '' ? '' : isScript(run.loaded!) ? run.id : this.logId
     this.token = token
     this.timeoutMs = timeoutMs
+    this.trace = trace
   }
 
   get stepId(): string {
@@ -144,6 +149,7 @@ export class StepCall implements Call {
 
   succeeded(value: JsonText, ms: number): void {
     this.step.meter.took(ms)
+    if (this.trace) this.trace.end(null)
     this.#driver.take(
       this.run,
       { k: 'ok', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, v: value },
@@ -155,6 +161,7 @@ export class StepCall implements Call {
   failed(error: UserError, ms: number): void {
     this.step.meter.took(ms)
     this.step.meter.callsFailed += 1
+    if (this.trace) this.trace.end(error)
     this.#driver.take(
       this.run,
       { k: 'err', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, e: error },

@@ -18,6 +18,7 @@ import type { ClaimedJob, JournalRow } from '../store/jobs.ts'
 import type { Committer } from './committer.ts'
 import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
 import type { WorkerCounters } from './report.ts'
+import type { Tracing } from './tracing.ts'
 import { isScript, JournalEntry, Run, StepCall, type Driver, type RunEnd } from './run.ts'
 
 export interface RunsParts {
@@ -27,6 +28,7 @@ export interface RunsParts {
   plans: Plans
   committer: Committer
   counters: WorkerCounters
+  tracing: Tracing
   /** A token for user code of this job (WM_TOKEN). */
   issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
   setProgress(stepJobId: string, percent: number): void
@@ -65,12 +67,14 @@ export function createRuns(parts: RunsParts): Runs {
   const forget = (run: Run): boolean => runs.get(run.id) === run && runs.delete(run.id)
   const ended: RunEnd = (run, silent) => {
     forget(run)
+    run.trace?.end(run.status)
     parts.onCommitted(run, silent)
   }
   let closing = false
 
   function start(job: ClaimedJob, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
     const run = new Run(job, loaded, ended, clock.nowMs())
+    if (job.trace) run.trace = parts.tracing.begin(job, loaded)
     runs.set(run.id, run)
     try {
       if (journal.length > 0) resume(run, loaded, journal)
@@ -207,7 +211,17 @@ export function createRuns(parts: RunsParts): Runs {
           ? parts.issueToken({ jobId: run.id, workspaceId: loaded.plan.workspaceId, createdBy: run.job.created_by })
           : ''
         const environment = plans.environment(loaded, step.index, run.job.created_by)
-        const call = new StepCall(driver, run, n, loaded.steps[step.index]!, environment, args, token, timeoutMs)
+        const call = new StepCall(
+          driver,
+          run,
+          n,
+          loaded.steps[step.index]!,
+          environment,
+          args,
+          token,
+          timeoutMs,
+          run.trace && run.trace.step(n, step.id),
+        )
         run.calls.push(call)
         pool.call(loaded.steps[step.index]!.spec!, call)
         return
@@ -322,7 +336,9 @@ export function createRuns(parts: RunsParts): Runs {
     run.over = true
     run.timer?.cancel()
     for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
-    if (forget(run)) parts.onDropped(run)
+    if (!forget(run)) return
+    run.trace?.end('')
+    parts.onDropped(run)
   }
 
   function say(call: StepCall, channel: 0 | 1, n: number, text: string): void {

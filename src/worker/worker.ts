@@ -39,6 +39,7 @@ import { createPlans } from './plans.ts'
 import { createCounters, someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 import type { Run } from './run.ts'
 import { createRuns, type Runs } from './runs.ts'
+import { createTracing } from './tracing.ts'
 
 export interface WorkerParts {
   db: Database
@@ -115,6 +116,7 @@ export function createWorker(parts: WorkerParts): Worker {
     meters: counters.meters,
   })
   const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
+  const tracing = createTracing()
   const answers = createAnswers({ db, clock })
   /** What the listener and the timers talk to: the incarnation that lives now. */
   let living: Incarnation | null = null
@@ -179,6 +181,7 @@ export function createWorker(parts: WorkerParts): Worker {
       plans,
       committer,
       counters,
+      tracing,
       issueToken: ({ jobId, workspaceId, createdBy }) =>
         parts.tokens.issue({ jobId, workspaceId, email: createdBy, ttlMs: limits.stepTimeoutMs + tokenExtraMs }),
       setProgress: (stepJobId, percent) => {

@@ -18,7 +18,7 @@ case "$what" in
     echo honest ;;
   log) echo "line $value" ;;
   environment)
-    echo "{\\"job\\":\\"$WM_JOB_ID\\",\\"flow\\":\\"$WM_FLOW_JOB_ID\\",\\"root\\":\\"$WM_ROOT_JOB_ID\\",\\"token\\":\\"$WM_TOKEN\\",\\"color\\":\\"$COLOR\\"}" ;;
+    echo "{\\"job\\":\\"$WM_JOB_ID\\",\\"flow\\":\\"$WM_FLOW_JOB_ID\\",\\"root\\":\\"$WM_ROOT_JOB_ID\\",\\"token\\":\\"$WM_TOKEN\\",\\"color\\":\\"$COLOR\\",\\"trace\\":\\"$TRACEPARENT $TRACESTATE\\"}" ;;
   exit) exit 3 ;;
   hang) echo hanging; sleep 10000 ;;
   memory) x=xxxxxxxxxxxxxxxx; while :; do x="$x$x"; done ;;

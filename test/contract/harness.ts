@@ -8,7 +8,7 @@ import type { Language, RuntimeName } from '../../src/core/flow/definition.ts'
 import { defaultLimits, type Limits } from '../../src/core/limits.ts'
 import type { RunnerEvent } from '../../src/runner/group.ts'
 import { createRunnerPool } from '../../src/runner/pool.ts'
-import type { Artifact, Call, RunnerPool, RunnerSpec } from '../../src/runner/pool_types.ts'
+import type { Artifact, Call, CallTrace, RunnerPool, RunnerSpec } from '../../src/runner/pool_types.ts'
 
 export interface Answer {
   ok: boolean
@@ -25,6 +25,7 @@ export class Heard implements Call {
   readonly stepJobId: string
   readonly token: string
   readonly timeoutMs: number
+  readonly trace: CallTrace | null
   readonly answer: Promise<Answer>
   log = ''
   stream = ''
@@ -40,6 +41,7 @@ export class Heard implements Call {
     this.stepJobId = options.stepJobId ?? 'step'
     this.token = options.token ?? ''
     this.timeoutMs = options.timeoutMs ?? 60_000
+    this.trace = options.trace ?? null
     this.answer = new Promise((resolve) => (this.#settle = resolve))
   }
 
@@ -90,6 +92,7 @@ export interface CallOptions {
   stepJobId: string
   token: string
   timeoutMs: number
+  trace: CallTrace | null
 }
 
 export interface Harness {

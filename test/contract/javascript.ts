@@ -22,8 +22,8 @@ export async function main(what, value) {
       return
     case 'environment': {
       await new Promise((resolve) => setTimeout(resolve, 5))
-      const { WM_JOB_ID, WM_FLOW_JOB_ID, WM_ROOT_JOB_ID, WM_TOKEN, COLOR } = process.env
-      return { job: WM_JOB_ID, flow: WM_FLOW_JOB_ID, root: WM_ROOT_JOB_ID, token: WM_TOKEN, color: COLOR }
+      const { WM_JOB_ID, WM_FLOW_JOB_ID, WM_ROOT_JOB_ID, WM_TOKEN, COLOR, TRACEPARENT, TRACESTATE } = process.env
+      return { job: WM_JOB_ID, flow: WM_FLOW_JOB_ID, root: WM_ROOT_JOB_ID, token: WM_TOKEN, color: COLOR, trace: (TRACEPARENT ?? '') + ' ' + (TRACESTATE ?? '') }
     }
     case 'exit':
       process.exit(3)

@@ -23,7 +23,10 @@ def main(what, value=None):
         return
     if what == "environment":
         names = dict(job="WM_JOB_ID", flow="WM_FLOW_JOB_ID", root="WM_ROOT_JOB_ID", token="WM_TOKEN", color="COLOR")
-        return {key: os.environ[name] for key, name in names.items()}
+        child = subprocess.run(["sh", "-c", "echo $TRACEPARENT $TRACESTATE"], capture_output=True, text=True).stdout.strip()
+        trace = os.environ.get("TRACEPARENT", "") + " " + os.environ.get("TRACESTATE", "")
+        assert child == trace.strip(), child
+        return {**{key: os.environ[name] for key, name in names.items()}, "trace": trace}
     if what == "exit":
         sys.exit(3)
     if what == "die":

@@ -20,7 +20,8 @@ export interface Subject {
    *   fail        fail with the message 'it broke', in the line marked FAILS HERE
    *   forge       print lines, bytes and frames that look like the protocol's, on every channel it has; return 'honest'
    *   log         print `line <value>`
-   *   environment return { job, flow, root, token, color } from WM_JOB_ID, WM_FLOW_JOB_ID, WM_ROOT_JOB_ID, WM_TOKEN, COLOR
+   *   environment return { job, flow, root, token, color, trace } from WM_JOB_ID, WM_FLOW_JOB_ID, WM_ROOT_JOB_ID, WM_TOKEN, COLOR,
+   *               and `<TRACEPARENT> <TRACESTATE>`
    *   exit        end the process in the usual way, with code 3
    *   die         end the process at once, so that nothing can be done about it
    *   hang        print `hanging`, then never return
@@ -128,16 +129,17 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
     test('each call has its own environment', async () => {
       const red = { COLOR: 'red' }
       const blue = { COLOR: 'blue' }
+      const trace = { traceparent: '00-a-b-01', tracestate: 'x=1' }
       const calls = [
         run('environment', null, { scope: red, jobId: 'j1', stepJobId: 's1', token: 't1' }),
-        run('environment', null, { scope: blue, jobId: 'j2', stepJobId: 's2', token: 't2' }),
+        run('environment', null, { scope: blue, jobId: 'j2', stepJobId: 's2', token: 't2', trace }),
         run('environment', null, { scope: red, jobId: 'j3', stepJobId: 'j3', token: '' }),
       ]
       const answers = await Promise.all(calls.map((call) => call.answer))
       expect(answers.map((answer) => answer.value)).toEqual([
-        { job: 's1', flow: 'j1', root: 'j1', token: 't1', color: 'red' },
-        { job: 's2', flow: 'j2', root: 'j2', token: 't2', color: 'blue' },
-        { job: 'j3', flow: '', root: 'j3', token: '', color: 'red' },
+        { job: 's1', flow: 'j1', root: 'j1', token: 't1', color: 'red', trace: ' ' },
+        { job: 's2', flow: 'j2', root: 'j2', token: 't2', color: 'blue', trace: '00-a-b-01 x=1' },
+        { job: 'j3', flow: '', root: 'j3', token: '', color: 'red', trace: ' ' },
       ])
     })
 

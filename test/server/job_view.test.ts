@@ -32,6 +32,7 @@ function statusOf(records: object[], more: Partial<JobRow> = {}): unknown {
     parentId: null,
     canceledBy: null,
     canceledReason: null,
+    trace: null,
     replayOf: null,
     replayedAs: null,
     args: '{}',

@@ -11,8 +11,21 @@ export type ScopeEnvironment = Record<string, string>
 export type ToRuntime =
   /** Defines scope `scope`: environment shared by many calls. Sent before the first call that names it. */
   | [type: 'scope', scope: number, environment: ScopeEnvironment]
-  /** Run `main` with the named arguments. The ids and `token` are '' when the code cannot see its environment. */
-  | [type: 'call', id: number, scope: number, args: string, jobId: string, stepJobId: string, token: string]
+  /**
+   * Run `main` with the named arguments. The ids and `token` are '' when the code cannot see its environment. The last two
+   * are there only if the job belongs to a trace.
+   */
+  | [
+      type: 'call',
+      id: number,
+      scope: number,
+      args: string,
+      jobId: string,
+      stepJobId: string,
+      token: string,
+      traceparent?: string,
+      tracestate?: string,
+    ]
   /** The call is no longer wanted: answer it with an error now; stop it if the language can. */
   | [type: 'cancel', id: number, reason: string]
   /** Finish nothing more, exit 0. */

@@ -131,7 +131,7 @@ export function runRoutes(app: App, parts: ServerParts): void {
         }
         const jobs = jobsOf(request, target, batch)
         if (jobs.length > 0) await assertQueueLimit(parts, request, jobs[0]!.tag)
-        const ids = await enqueuer.enqueue(jobs)
+        const ids = await parts.tracing.accept(jobs, () => enqueuer.enqueue(jobs))
         parts.metrics.accepted(ids.length)
         return sendJson(reply.code(201), JSON.stringify(ids))
       },
