@@ -1,19 +1,23 @@
 // Built code on disk, where a runtime can load it, and the packages it needs.
 //   A1. A folder is named by what is in it, made elsewhere and renamed into place: whoever sees it sees all of it.
 //   A2. Several processes may share the home folder: losing the race to rename is success.
+//   A3. A database that is away is waited for: that its code cannot be read now is no fault of a step.
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { EngineError } from '../core/errors.ts'
+import { isOutage } from '../store/db.ts'
 import { lastLines } from './failures.ts'
 import type { Artifact, RunnerSpec } from './pool_types.ts'
 import { runtimes } from './runtimes.ts'
 
 const run = promisify(execFile)
 const installMs = 600_000
+const retryMaxMs = 1_000
 
 export interface PreparedCode {
   code: string
@@ -30,7 +34,7 @@ export function createArtifactCache({ home, load }: { home: string; load(key: st
   const installs = new Map<string, Promise<string>>()
 
   async function prepare(spec: RunnerSpec): Promise<PreparedCode> {
-    const artifact = await load(spec.artifactKey)
+    const artifact = await whenReachable(() => load(spec.artifactKey))
     const { codeFile } = runtimes[spec.runtime]
     const folder = join(root, 'artifacts', spec.artifactKey)
     if (!existsSync(join(folder, codeFile))) await intoPlace(folder, (made) => writeFile(join(made, codeFile), artifact.content))
@@ -49,6 +53,17 @@ export function createArtifactCache({ home, load }: { home: string; load(key: st
   }
 
   return { prepare }
+}
+
+async function whenReachable<T>(read: () => Promise<T>): Promise<T> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await read()
+    } catch (error) {
+      if (!isOutage(error)) throw error
+      await pause(Math.min(retryMaxMs, 50 * 2 ** attempt), undefined, { ref: false })
+    }
+  }
 }
 
 /** Makes a folder under a temporary name beside its place, then renames it. */
