@@ -35,6 +35,8 @@ export interface Database {
   connect(options: { name: string; pipeline?: boolean; answerMs?: number }): Promise<pg.Client>
   /** Runs `work` in one transaction; rolls back if it throws. */
   transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>
+  /** Another pool that leads where this one leads. */
+  another(options: { name: string; poolMax: number }): Database
   close(): Promise<void>
 }
 
@@ -103,6 +105,7 @@ export function openDatabase(options: DatabaseOptions): Database {
         throw error
       }
     },
+    another: (own) => openDatabase({ ...options, ...own }),
     close: () => pool.end(),
   }
 }

@@ -20,7 +20,11 @@ export function databaseWithFailpoints(db: Database, points: Failpoints): Databa
       client.release()
     }
   }) as unknown as typeof pool.query
-  return { ...db, connect: async (options) => watch(await db.connect(options), points) }
+  return {
+    ...db,
+    connect: async (options) => watch(await db.connect(options), points),
+    another: (options) => databaseWithFailpoints(db.another(options), points),
+  }
 }
 
 function watch<Client extends pg.ClientBase>(client: Client, points: Failpoints): Client {

@@ -5,7 +5,7 @@
 import type pg from 'pg'
 import { EngineError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
-import { openDatabase, type Database, type Queryable } from './db.ts'
+import type { Database, Queryable } from './db.ts'
 
 export interface Reads extends Queryable {
   /** Statements that wait for a connection. */
@@ -16,7 +16,7 @@ export interface Reads extends Queryable {
 const queryCanceled = '57014'
 
 export function openReads(db: Database, limits: Limits): Reads {
-  const own = openDatabase({ url: db.url, name: 'millrace reads', poolMax: limits.readConnectionsMax })
+  const own = db.another({ name: 'millrace reads', poolMax: limits.readConnectionsMax })
   const prepared = new WeakSet<pg.PoolClient>()
 
   async function query(config: Parameters<Queryable['query']>[0]): Promise<pg.QueryResult> {

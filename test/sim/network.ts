@@ -215,6 +215,9 @@ export function createNetwork(world: World, weather: Weather, leaseMs: number, w
       } as unknown as pg.Pool,
       connect: () => clientOf(process),
       transaction: () => Promise.reject(new Error('not simulated')),
+      another: () => {
+        throw new Error('not simulated')
+      },
       close: () => Promise.resolve(),
     }),
     listen(process, options) {
