@@ -214,6 +214,7 @@ const commands = {
   test: (args) => become([join(root, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...args]),
   sim: (args) => become(['--import', 'tsx', join(root, 'test', 'sim', 'main.ts'), ...args]),
   bench: (args) => become(['--import', 'tsx', join(root, 'bench', 'run.ts'), ...args]),
+  failpoints: (args) => become(['--import', 'tsx', join(root, 'test', 'failpoints', 'run.ts'), ...args]),
   chaos: (args) => become(['--import', 'tsx', join(root, 'test', 'chaos', 'run.ts'), ...args]),
 }
 
