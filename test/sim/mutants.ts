@@ -126,9 +126,8 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('commit-not-sent-again', 'a commit whose outcome is unknown counts as done', {
     file: 'src/worker/committer.ts',
-    find: "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            continue",
-    replace:
-      "            log.warn({ err: error, attempt }, 'commit failed; trying again')\n            settle(batch, [], told)\n            return",
+    find: '            counted.retries += 1\n            log[',
+    replace: '            settle(batch, [], told)\n            return\n            log[',
   }),
   mutant('strict-does-not-wait', 'a strict flow starts the next step before the result is durable', {
     file: 'src/worker/runs.ts',
