@@ -18,6 +18,8 @@ export interface RunOptions {
   tag?: string
   /** Seconds from now. */
   inSeconds?: number
+  /** The trace this belongs to, as the header of that name (W3C Trace Context): the code of each step is told. */
+  traceparent?: string
 }
 
 /** An OpenFlow document, as it is deployed. */
@@ -255,7 +257,9 @@ export class Client {
     const query = new URLSearchParams()
     if (options.tag !== undefined) query.set('tag', options.tag)
     if (options.inSeconds !== undefined) query.set('scheduled_in_secs', String(options.inSeconds))
-    const headers: Record<string, string> = options.key === undefined ? {} : { 'idempotency-key': options.key }
+    const headers: Record<string, string> = {}
+    if (options.key !== undefined) headers['idempotency-key'] = options.key
+    if (options.traceparent !== undefined) headers['traceparent'] = options.traceparent
     const id = await this.request('POST', `jobs/run/f/${path}${suffix(query)}`, JSON.stringify(args), headers)
     return id.trim()
   }

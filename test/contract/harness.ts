@@ -26,6 +26,7 @@ export class Heard implements Call {
   readonly token: string
   readonly timeoutMs: number
   readonly trace: CallTrace | null
+  readonly logId: string
   readonly answer: Promise<Answer>
   log = ''
   stream = ''
@@ -42,6 +43,7 @@ export class Heard implements Call {
     this.token = options.token ?? ''
     this.timeoutMs = options.timeoutMs ?? 60_000
     this.trace = options.trace ?? null
+    this.logId = this.stepJobId
     this.answer = new Promise((resolve) => (this.#settle = resolve))
   }
 

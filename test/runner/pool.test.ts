@@ -169,6 +169,14 @@ describe('the runner pool', () => {
     await vi.waitUntil(() => pool.stats()[0]!.pids.length === 1)
   })
 
+  test('a death tells which steps ran', async () => {
+    const { spec, call, next } = open('node')
+    const own = spec('export function main(value) { if (value === 13) process.abort(); return value }', { params })
+    const died = next('died')
+    await call(own, { value: 13 }, { stepJobId: 'step of the guilty one' }).answer
+    expect(await died).toMatchObject({ inDoubt: ['step of the guilty one'], source: own.sourceName })
+  })
+
   test('a runner that is never ready fails its calls within the time it has to start', async () => {
     const { spec, call, pool } = open('node', { limits: { runnerStartMs: 300 } })
     const own = spec('await new Promise(() => setInterval(() => {}, 1000))\nexport const main = () => 1')
