@@ -156,6 +156,7 @@ create table job (
   trace text -- W3C Trace Context it came with: traceparent, and tracestate after a space
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index job_ready on job (tag, priority desc, id) where state = 'ready';
+create index job_lost on job (tag, id) where state = 'ready' and lost > 0;
 create index job_parked on job (run_at) where state = 'parked';
 create index job_canceled on job (worker_id) where canceled_by is not null;
 

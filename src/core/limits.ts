@@ -35,6 +35,8 @@ export interface Limits {
   stepsMax: number
   /** Jobs one worker holds at a time, claimed and not yet committed. */
   workerJobsMax: number
+  /** Bytes of the jobs one worker holds, by what jobs weighed so far; always one job. */
+  heldBytesMax: number
   /** Jobs taken by one claim. */
   claimJobsMax: number
   /** Finished jobs in one commit, and commits under way at a time. */
@@ -43,6 +45,10 @@ export interface Limits {
   commitsInFlightMax: number
   /** Bytes waiting for a commit above which a worker stops claiming. */
   commitBacklogBytesMax: number
+  /** Bytes of log that wait to be stored. From half of it on a worker stops claiming; beyond it the log has a gap, and says so. */
+  logBacklogBytesMax: number
+  /** Announcements to servers under way at a time. What is beyond is found by their poll. */
+  answersInFlightMax: number
   /** A job unfinished for so long has its records journaled (pipelined mode). */
   journalAfterMs: number
   /** A retry that waits longer gives its worker slot back. */
@@ -60,6 +66,9 @@ export interface Limits {
   pooledPollMs: number
   /** A job lost (its worker died) more often than this fails as poison. */
   lostMax: number
+  /** A job lost so often is run alone, so that it takes no others with it, and none takes it; and for how long alone. */
+  suspectAfter: number
+  suspectMs: number
   /** A call during which the runner died so often, without a known culprit, fails. */
   crashesMax: number
   /** Default time-out of one step, and of the grace between asking a call to stop and killing its runner. */
@@ -112,11 +121,14 @@ export const defaultLimits: Limits = {
   flowModulesMax: 2_000,
   stepsMax: 65_535,
   workerJobsMax: 3_000,
+  heldBytesMax: 128 * MiB,
   claimJobsMax: 500,
   commitRowsMax: 1_000,
   commitBytesMax: 8 * MiB,
   commitsInFlightMax: 2,
   commitBacklogBytesMax: 64 * MiB,
+  logBacklogBytesMax: 16 * MiB,
+  answersInFlightMax: 200,
   journalAfterMs: 200,
   parkAfterMs: 1_000,
   leaseMs: 15_000,
@@ -128,6 +140,8 @@ export const defaultLimits: Limits = {
   pollMs: 2_000,
   pooledPollMs: 200,
   lostMax: 3,
+  suspectAfter: 2,
+  suspectMs: 1_000,
   crashesMax: 3,
   stepTimeoutMs: 900_000,
   cancelGraceMs: 1_000,

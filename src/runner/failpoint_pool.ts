@@ -18,6 +18,7 @@ export function poolWithFailpoints(pool: RunnerPool, points: Failpoints): Runner
     cancel: (call, reason) => pool.cancel(watched.get(call) ?? call, reason),
     warm: (spec, replicas) => pool.warm(spec, replicas),
     release: (key) => pool.release(key),
+    capacity: () => pool.capacity(),
     stats: () => pool.stats(),
     close: () => pool.close(),
   }

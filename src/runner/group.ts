@@ -25,6 +25,8 @@ export type RunnerEvent =
 
 export interface GroupOptions {
   spec: RunnerSpec
+  /** Calls that a runner takes even if they are slow. */
+  windowMin: number
   prepare(spec: RunnerSpec): Promise<PreparedCode>
   /** Makes a runner and starts it; its owner hears of it from now on. */
   start(spec: RunnerSpec, code: PreparedCode, owner: RunnerOwner): Runner
@@ -73,6 +75,17 @@ export class Group implements RunnerOwner {
     let sum = 0
     for (const runner of this.runners) sum += runner.entries.size
     return sum
+  }
+
+  /** Calls its runners can have in hand; 0 if there are none. What is still starting counts as if all were slow. */
+  get capacity(): number {
+    let sum = 0
+    let calls = this.queued
+    for (const runner of this.runners) {
+      sum += runner.window
+      calls += runner.entries.size
+    }
+    return calls === 0 ? 0 : Math.max(sum, this.replicas * this.#options.windowMin)
   }
 
   /** Its runners but the one for suspects. */

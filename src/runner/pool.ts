@@ -73,6 +73,12 @@ class Pool implements RunnerPool {
     return [...this.#groups.values(), ...this.#leaving].map((group) => group.stats())
   }
 
+  capacity(): number {
+    let sum = 0
+    for (const group of this.#groups.values()) sum += group.capacity
+    return sum
+  }
+
   async close(): Promise<void> {
     const groups = [...this.#groups.values(), ...this.#leaving]
     this.#groups.clear()
@@ -85,6 +91,7 @@ class Pool implements RunnerPool {
   #add(spec: RunnerSpec): Group {
     const group = new Group({
       spec,
+      windowMin: runtimes[spec.runtime].windowMin,
       prepare: this.#prepare,
       start: (of, code, owner) => this.#start(of, code, owner),
       report: (event) => this.#options.report?.(event),

@@ -73,6 +73,8 @@ export interface RunnerPool {
   /** Stops the runners of a key once their calls are over. */
   release(key: string): Promise<void>
   stats(): PoolStats[]
+  /** Calls that the runners which have any, or are being started for some, can have in hand at a time. */
+  capacity(): number
   /** Kills all runners; calls under way get no answer. Drain first. */
   close(): Promise<void>
 }

@@ -125,7 +125,7 @@ export class Runner {
     this.#limits = limits
     this.#owner = owner
     this.#dirty = dirty
-    this.#window = runtime.windowMax
+    this.#window = runtime.windowMin // until it is known how fast its calls are
   }
 
   attach(transport: Transport): void {
@@ -134,6 +134,11 @@ export class Runner {
 
   get pid(): number {
     return this.#transport.pid
+  }
+
+  /** Calls it can have in hand. */
+  get window(): number {
+    return this.#window
   }
 
   /** Calls it may still be given. */
@@ -298,7 +303,7 @@ export class Runner {
   #fitWindow(ms: number): void {
     const { windowMin, windowMax } = this.#runtime
     if (windowMin === windowMax) return
-    this.#averageMs += (ms - this.#averageMs) * 0.2
+    this.#averageMs = this.#averageMs === 0 ? ms : this.#averageMs + (ms - this.#averageMs) * 0.2
     this.#window = Math.max(windowMin, Math.min(windowMax, Math.ceil(windowMs / this.#averageMs)))
   }
 

@@ -64,9 +64,26 @@ export interface ClaimedJob {
 
 export function claimJobs(
   on: Queryable,
-  claim: { workerId: number; tag: string; jobsMax: number; round?: number },
+  claim: { workerId: number; tag: string; jobsMax: number; round?: number; suspectAfter?: number },
 ): Promise<ClaimedJob[]> {
-  return run<ClaimedJob>(on, 'claim_jobs', [claim.workerId, claim.tag, claim.jobsMax, claim.round ?? 0])
+  const { workerId, tag, jobsMax, round = 0, suspectAfter = lostNever } = claim
+  return run<ClaimedJob>(on, 'claim_jobs', [workerId, tag, jobsMax, round, suspectAfter])
+}
+
+const lostNever = 32_767
+
+/** Is there a ready job that was lost so often? */
+export async function suspectsWait(on: Queryable, tags: readonly string[], suspectAfter: number): Promise<boolean> {
+  const [row] = await run<{ there: boolean }>(on, 'suspects_wait', [tags, suspectAfter])
+  return row!.there
+}
+
+/** One of them. */
+export function claimSuspect(
+  on: Queryable,
+  claim: { workerId: number; tags: readonly string[]; round: number; suspectAfter: number },
+): Promise<ClaimedJob[]> {
+  return run<ClaimedJob>(on, 'claim_suspect', [claim.workerId, claim.tags, claim.round, claim.suspectAfter])
 }
 
 /**

@@ -1,6 +1,7 @@
 // Answers: tells the server processes whose callers wait that their jobs are done. After the commit, never inside it.
 //   A1. A hint: a server polls for what it waits for, so one that is lost only delays.
 //   A2. A small commit tells by itself (sql/finish_jobs.sql); the rest is here: one notify per server and turn of the event loop; the result comes along when it fits a payload.
+import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import type { Database } from '../store/db.ts'
 import { doneChannel, notify, payloadBytesMax } from '../store/jobs.ts'
@@ -8,10 +9,12 @@ import type { Run } from './run.ts'
 
 export interface Answers {
   tell(run: Run): void
+  /** Under way. */
+  pending(): number
   close(): Promise<void>
 }
 
-export function createAnswers({ db, clock }: { db: Database; clock: Clock }): Answers {
+export function createAnswers({ db, clock, limits }: { db: Database; clock: Clock; limits: Limits }): Answers {
   let lines = new Map<number, string[]>()
   const sending = new Set<Promise<void>>()
 
@@ -20,6 +23,7 @@ export function createAnswers({ db, clock }: { db: Database; clock: Clock }): An
     lines = new Map()
     for (const [server, texts] of batch) {
       for (const payload of payloadsOf(texts)) {
+        if (sending.size >= limits.answersInFlightMax) return // the server polls
         const sent = notify(db.pool, doneChannel(server), payload)
           .catch(() => {}) // the server polls
           .finally(() => sending.delete(sent))
@@ -41,6 +45,7 @@ export function createAnswers({ db, clock }: { db: Database; clock: Clock }): An
       if (texts) texts.push(line)
       else lines.set(server, [line])
     },
+    pending: () => sending.size,
     async close() {
       await Promise.all(sending)
     },

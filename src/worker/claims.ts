@@ -3,19 +3,28 @@
 //   C2. A tag is asked when it was notified, when its last claim came back full, or when the poll is due; so a lost
 //       notification delays a job by pollMs at most, and an empty queue is not asked again and again.
 //   C3. The window follows the work (Little's law): about windowMs of what the worker finishes, so that held jobs are young
-//       when they end (no journal, little to take over), and never so few that runners wait.
-//   C4. A claim whose answer was lost may have taken jobs: before the next one, what this worker holds without knowing is
+//       when they end (no journal, little to take over) and other workers get their share; and never so few that runners
+//       wait. It begins small, since nobody knows yet whether jobs are slow or large, and is no wider than what they weigh allows.
+//   C4. Suspects (lost suspectAfter times) are claimed one at a time, when nothing else is held, and nothing is claimed beside
+//       one for suspectMs: what kills its worker at once is found out alone. Their neighbours would be lost as often as they.
+//   C5. A claim whose answer was lost may have taken jobs: before the next one, what this worker holds without knowing is
 //       given back. Without that it would be held by a worker that lives and never runs it.
 // HOT. Per batch: one statement.
 import type pg from 'pg'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
-import { claimJobs, settleClaims, type ClaimedJob } from '../store/jobs.ts'
+import { claimJobs, claimSuspect, settleClaims, suspectsWait, type ClaimedJob } from '../store/jobs.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 const windowMs = 120
-const windowMin = 200
+// Of a worker that knows nothing of its work yet, and of one whose runners are idle.
+const windowStart = 16
+const windowMin = 4
+// Held beyond what runners have in hand, so that they have something to go on with.
+const windowSpare = 2
+const growAfterMs = 10
+const shrinkAfterMs = 50
 // Below this share of the window a claim is not worth its round trip while jobs are held.
 const roomShareMin = 0.25
 const retryMs = 200
@@ -26,6 +35,8 @@ export interface Claims {
   wakeAll(): void
   /** There may be room again. */
   pump(): void
+  /** Jobs that were lost before may wait. */
+  suspect(): void
   /** Jobs that may be held now. */
   window(): number
   /** Takes no more; resolves once no claim is under way. False: jobs may be held that nobody here knows of. */
@@ -42,9 +53,11 @@ export function createClaims(parts: {
   held: () => number
   /** What they are: by this claim or another. */
   known: () => { id: string; epoch: number }[]
+  /** Calls that the runners at work can have in hand at a time. */
+  capacity: () => number
   /** Something downstream is full: claim nothing. */
   full: () => boolean
-  take: (tag: string, jobs: ClaimedJob[]) => void
+  take: (jobs: ClaimedJob[]) => void
   counters: WorkerCounters
   log: WorkerLog
   concurrency?: number
@@ -57,24 +70,46 @@ export function createClaims(parts: {
   let stopped = false
   let turn = 0
   let round = 0
-  /** What became of the last claim is not known (C4). */
+  /** What became of the last claim is not known (C5). */
   let unsure = false
 
+  // unknown: to be looked for; waits: there is one, and what is held ends first; alone: one runs.
+  let suspect: 'unknown' | 'none' | 'waits' | 'alone' = 'unknown'
+  let suspectSinceMs = 0
+  // Lost once more than it may, a job is poison anyway.
+  const suspectAfter = Math.max(1, Math.min(limits.suspectAfter, limits.lostMax))
+
   // The window and what it is made from.
-  let window = Math.min(heldMax, 500)
+  let window = Math.min(heldMax, windowStart)
   let measuredAtMs = clock.monotonicMs()
   let measuredJobs = counters.jobsFinished
+  let measuredBytes = counters.bytesFinished
+  let argsBytes = 0 // of one job, in the last claim
+  let doneBytes = 0 // that one job came to
 
   function measure(): void {
     const nowMs = clock.monotonicMs()
     const spanMs = nowMs - measuredAtMs
-    if (spanMs < 50) return
-    const rate = (counters.jobsFinished - measuredJobs) / spanMs
+    const jobs = counters.jobsFinished - measuredJobs
+    const most = Math.min(heldMax, Math.max(1, Math.floor(limits.heldBytesMax / (argsBytes + doneBytes + 1))))
+    const least = Math.min(most, Math.max(windowMin, parts.capacity() + windowSpare))
+    window = Math.min(most, Math.max(window, argsBytes === 0 ? 0 : least))
+    if (spanMs < growAfterMs) return
+    const fits = Math.min(most, Math.max(least, (jobs / spanMs) * windowMs))
+    // Up quickly (a window that is full hides the rate that was possible), down slowly (one quiet moment means nothing).
+    if (fits > window * 0.75) window = Math.min(most, Math.max(fits, window * 1.5))
+    else if (spanMs >= shrinkAfterMs) window = Math.max(fits, window * 0.9)
+    else return
+    if (jobs > 0) doneBytes = Math.max((counters.bytesFinished - measuredBytes) / jobs, doneBytes * 0.8)
     measuredAtMs = nowMs
     measuredJobs = counters.jobsFinished
-    const fits = Math.min(heldMax, Math.max(windowMin, rate * windowMs))
-    // Up quickly (a window that is full hides the rate that was possible), down slowly (one quiet moment means nothing).
-    window = fits > window * 0.75 ? Math.min(heldMax, Math.max(fits, window * 1.5)) : Math.max(fits, window * 0.9)
+    measuredBytes = counters.bytesFinished
+  }
+
+  function weigh(jobs: readonly ClaimedJob[]): void {
+    let bytes = 0
+    for (const job of jobs) bytes += job.args.length
+    argsBytes = Math.max(bytes / jobs.length, argsBytes * 0.8)
   }
 
   function room(): number {
@@ -82,7 +117,9 @@ export function createClaims(parts: {
   }
 
   function ready(): boolean {
-    if (stopped || wanted.size === 0 || parts.full()) return false
+    if (stopped || parts.full()) return false
+    if (suspect !== 'none') return suspectTurn()
+    if (wanted.size === 0) return false
     const free = room()
     return free > 0 && (free >= Math.min(window * roomShareMin, limits.claimJobsMax) || parts.held() === 0)
   }
@@ -97,6 +134,10 @@ export function createClaims(parts: {
 
   async function claimWhileReady(): Promise<void> {
     while (ready()) {
+      if (suspect !== 'none') {
+        await attempt(null, lookForSuspect)
+        continue
+      }
       measure()
       const tag = nextTag()
       if (tag === undefined) return
@@ -106,24 +147,67 @@ export function createClaims(parts: {
         wanted.add(tag)
         return
       }
-      try {
-        client ??= await db.connect({ name: `millrace claim ${workerId}` })
-        if (unsure) await settle(client)
+      await attempt(tag, async (on) => {
         unsure = true
-        const askedMs = clock.monotonicMs()
-        const jobs = await claimJobs(client, { workerId, tag, jobsMax, round })
+        const jobs = await claimJobs(on, { workerId, tag, jobsMax, round, suspectAfter })
         unsure = false
-        count(jobs.length, clock.monotonicMs() - askedMs)
         if (jobs.length === jobsMax) wanted.add(tag)
-        if (jobs.length > 0) parts.take(tag, jobs)
-      } catch (error) {
-        wanted.add(tag)
-        client?.end().catch(() => {})
-        client = null
-        log[isOutage(error) ? 'warn' : 'error']({ err: error }, 'claim failed; trying again')
-        await clock.pause(retryMs)
-      }
+        return jobs
+      })
     }
+  }
+
+  /** One round trip that may claim something. */
+  async function attempt(tag: string | null, claim: (on: pg.Client) => Promise<ClaimedJob[]>): Promise<void> {
+    try {
+      client ??= await db.connect({ name: `millrace claim ${workerId}` })
+      if (unsure) await settle(client)
+      const askedMs = clock.monotonicMs()
+      const jobs = await claim(client)
+      if (tag !== null) count(jobs.length, clock.monotonicMs() - askedMs)
+      if (jobs.length === 0) return
+      weigh(jobs)
+      parts.take(jobs)
+    } catch (error) {
+      if (tag !== null) wanted.add(tag)
+      client?.end().catch(() => {})
+      client = null
+      log[isOutage(error) ? 'warn' : 'error']({ err: error }, 'claim failed; trying again')
+      await clock.pause(retryMs)
+    }
+  }
+
+  async function lookForSuspect(on: pg.Client): Promise<ClaimedJob[]> {
+    const tags = parts.tags()
+    if (suspect !== 'waits') {
+      const waits = await suspectsWait(on, tags, suspectAfter)
+      stand(waits ? 'waits' : 'none')
+      if (!waits || parts.held() > 0) return []
+    }
+    unsure = true
+    const jobs = await claimSuspect(on, { workerId, tags, round, suspectAfter })
+    unsure = false
+    stand(jobs.length > 0 ? 'alone' : 'none')
+    if (jobs.length > 0)
+      log.warn({ worker: workerId, job: jobs[0]!.id, lost: jobs[0]!.lost }, 'a job that was lost before is run alone')
+    return jobs
+  }
+
+  /** Is it time to look for a suspect, or to claim one? */
+  function suspectTurn(): boolean {
+    if (suspect === 'unknown' || parts.held() === 0) return true
+    if (clock.monotonicMs() - suspectSinceMs < limits.suspectMs) return false
+    if (suspect === 'waits') return true // beside what has run for so long already
+    suspect = 'none' // one that takes long is no reason to keep the others waiting: they have their turn until the next poll
+    clock.soon(pump)
+    return false
+  }
+
+  function stand(now: typeof suspect): void {
+    suspect = now
+    if (now === 'none') return
+    suspectSinceMs = clock.monotonicMs()
+    clock.after(limits.suspectMs, pump).unref()
   }
 
   async function settle(on: pg.Client): Promise<void> {
@@ -165,10 +249,15 @@ export function createClaims(parts: {
       pump()
     },
     wakeAll() {
+      if (suspect === 'none') suspect = 'unknown'
       for (const tag of parts.tags()) wanted.add(tag)
       pump()
     },
     pump,
+    suspect() {
+      if (suspect === 'none') suspect = 'unknown'
+      pump()
+    },
     window: () => Math.floor(window),
     async stop() {
       stopped = true

@@ -3,7 +3,8 @@
 //   C2. Facts of one job are committed in order: its journal before its end (an end waits for its own journal rows).
 //   C3. A batch whose outcome is unknown (connection lost) is sent again: the statements name (job, worker, epoch), so a
 //       second time does nothing; a job found missing then was either committed the first time or taken over.
-//   C4. backlogBytes() bounds: the claims stop above limits.commitBacklogBytesMax.
+//   C4. backlogBytes() and logBytes() bound: the claims stop above limits.commitBacklogBytesMax, and above half of
+//       limits.logBacklogBytesMax. Log beyond that is left out, and the log says so: it keeps nobody from finishing.
 // HOT. Per job: one string. Per batch: one statement.
 import type pg from 'pg'
 import { messageOf } from '../core/errors.ts'
@@ -42,6 +43,8 @@ export interface Committer {
   journal(record: Journaled): void
   log(piece: LogPiece): void
   backlogBytes(): number
+  /** Bytes of log that wait to be stored. */
+  logBytes(): number
   /** Finished jobs and records that wait for a commit. */
   backlogRows(): { jobs: number; records: number }
   /** Resolves once everything handed in so far is durable. */
@@ -54,6 +57,11 @@ export interface Committer {
 const secondCommitRows = 300
 // A commit of so few jobs tells waiting callers itself; larger ones leave that to answers.ts.
 const tellRowsMax = 8
+
+// A row of the log takes lines until it has so many characters; an insert takes so many rows.
+const logRowChars = 16 << 10
+const logRowsMax = 1_000
+const gapText = '[a part of the log is missing here: the database did not take it fast enough]\n'
 
 const retryAfterMs = [50, 100, 200, 400, 800, 1_000] as const
 
@@ -75,7 +83,10 @@ export function createCommitter(parts: {
     (batch) => batch.length <= tellRowsMax && batch.some((job) => job.awaited),
   )
   const journals = createLane<Journaled>('journal', (client, text) => appendJournal(client, workerId, text), 1)
-  let logs: LogPiece[] = []
+  const logs: LogPiece[] = []
+  let logBytes = 0
+  /** Steps whose log has a gap that it does not tell of yet. */
+  const gaps = new Map<string, LogPiece>()
   let logging: Promise<void> | null = null
   const over = new AbortController()
 
@@ -223,25 +234,52 @@ export function createCommitter(parts: {
     }
   }
 
+  function pushLog(piece: LogPiece): void {
+    const size = piece.text.length
+    if (logBytes + size > limits.logBacklogBytesMax) {
+      gaps.set(piece.id, { ...piece, channel: 0, text: gapText })
+      return
+    }
+    logBytes += size
+    const last = logs.at(-1)
+    // Lines printed one by one need not be rows of their own.
+    if (last?.id === piece.id && last.channel === piece.channel && last.text.length < logRowChars) last.text += piece.text
+    else logs.push({ ...piece })
+    logging ??= Promise.resolve().then(sendLogs)
+  }
+
   async function sendLogs(): Promise<void> {
-    while (logs.length > 0) {
-      const batch = logs.splice(0, 1_000)
-      try {
-        await appendLogs(db.pool, batch)
-      } catch (error) {
-        log.warn({ err: error, pieces: batch.length }, 'log pieces lost: the database did not take them')
-      }
+    while (logs.length > 0 && !over.signal.aborted) {
+      const batch = logs.splice(0, logRowsMax)
+      await sendLog(batch)
+      for (const piece of batch) logBytes -= piece.text.length
+      parts.onRoom()
+      const untold = [...gaps.values()]
+      gaps.clear()
+      for (const gap of untold) pushLog(gap)
     }
     logging = null
+  }
+
+  async function sendLog(batch: LogPiece[]): Promise<void> {
+    for (let attempt = 0; !over.signal.aborted; attempt++) {
+      try {
+        return await appendLogs(db.pool, batch)
+      } catch (error) {
+        if (!isOutage(error)) {
+          log.warn({ err: error, pieces: batch.length }, 'log pieces lost: the database did not take them')
+          return
+        }
+        await clock.pause(retryAfterMs[Math.min(attempt, retryAfterMs.length - 1)]!)
+      }
+    }
   }
 
   return {
     finish: (job) => finishes.push(job),
     journal: (record) => journals.push(record),
-    log(piece) {
-      logs.push(piece)
-      logging ??= Promise.resolve().then(sendLogs)
-    },
+    log: pushLog,
+    logBytes: () => logBytes,
     backlogBytes: () => finishes.bytes() + journals.bytes(),
     backlogRows: () => ({ jobs: finishes.rows(), records: journals.rows() }),
     async drained() {

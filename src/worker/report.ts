@@ -7,6 +7,8 @@ export interface WorkerCounters {
   jobsClaimed: number
   jobsFinished: number
   jobsFailed: number
+  /** Of what finished jobs came to. */
+  bytesFinished: number
   stepsFinished: number
   /** Writes refused because the job had been given to another worker. */
   refused: number
@@ -44,6 +46,7 @@ export function createCounters(): WorkerCounters {
     jobsClaimed: 0,
     jobsFinished: 0,
     jobsFailed: 0,
+    bytesFinished: 0,
     stepsFinished: 0,
     refused: 0,
     claims: 0,

@@ -202,6 +202,7 @@ export function createRuns(parts: RunsParts): Runs {
         let timeoutMs = limits.stepTimeoutMs
         try {
           args = isScript(loaded) ? scopeOf(run).flowInputText() : bind(run, loaded.steps[step.index]!.inputs)
+          assertSize(args, limits.resultBytesMax)
           if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(scopeOf(run)), limits)
         } catch (error) {
           take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
@@ -297,6 +298,7 @@ export function createRuns(parts: RunsParts): Runs {
     for (const call of run.calls) pool.cancel(call, 'the job is over')
     run.timer?.cancel()
     run.print()
+    counters.bytesFinished += run.text.length
     // Not through journal(): records that are not on their way need not go there any more.
     if (run.journaling > 0) run.afterJournal = finish
     else finish(run)
@@ -385,6 +387,26 @@ function bind(run: Run, inputs: LoadedStep['inputs']): JsonText {
   return text + '}'
 }
 
+/** Arguments put together of several results may be larger than any of them. */
+function assertSize(args: JsonText, bytesMax: number): void {
+  if (args.length * 3 <= bytesMax) return
+  const bytes = Buffer.byteLength(args)
+  if (bytes <= bytesMax) return
+  const limit = `the limit is ${bytesMax} (MILLRACE_RESULT_BYTES_MAX)`
+  throw new StepFault(
+    'ArgumentsTooLarge',
+    `its arguments are ${bytes} bytes of JSON; ${limit}. Keep what is large elsewhere, and pass on where it is`,
+  )
+}
+
+/** What fails a step before it has begun. */
+class StepFault extends Error {
+  constructor(name: string, message: string) {
+    super(message)
+    this.name = name
+  }
+}
+
 function timeoutOf(seconds: Json, limits: Limits): number {
   if (typeof seconds !== 'number' || !(seconds > 0)) {
     throw new Error(`timeout is ${JSON.stringify(seconds)}; it must be a number of seconds above 0`)
@@ -393,5 +415,5 @@ function timeoutOf(seconds: Json, limits: Limits): number {
 }
 
 function expressionError(error: unknown): UserError {
-  return { name: 'ExpressionError', message: messageOf(error) }
+  return { name: error instanceof StepFault ? error.name : 'ExpressionError', message: messageOf(error) }
 }

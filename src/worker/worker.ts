@@ -117,7 +117,8 @@ export function createWorker(parts: WorkerParts): Worker {
   })
   const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
   const tracing = createTracing()
-  const answers = createAnswers({ db, clock })
+  const progress = createProgress()
+  const answers = createAnswers({ db, clock, limits })
   /** What the listener and the timers talk to: the incarnation that lives now. */
   let living: Incarnation | null = null
 
@@ -184,9 +185,7 @@ export function createWorker(parts: WorkerParts): Worker {
       tracing,
       issueToken: ({ jobId, workspaceId, createdBy }) =>
         parts.tokens.issue({ jobId, workspaceId, email: createdBy, ttlMs: limits.stepTimeoutMs + tokenExtraMs }),
-      setProgress: (stepJobId, percent) => {
-        setProgress(db.pool, stepJobId, percent).catch((error: unknown) => log.warn({ err: error }, 'progress not stored'))
-      },
+      setProgress: progress.set,
       onCommitted: (run, silent) => {
         bindings.left(run.job.version_id)
         if (!silent) answers.tell(run)
@@ -211,8 +210,9 @@ export function createWorker(parts: WorkerParts): Worker {
       tags: () => tags,
       held: () => held.held() + starting.size,
       known: () => [...starting, ...held.all()],
-      full: () => committer.backlogBytes() > limits.commitBacklogBytesMax,
-      take: (_tag, jobs) => take(jobs, held, starting),
+      capacity: () => pool.capacity(),
+      full: () => committer.backlogBytes() > limits.commitBacklogBytesMax || committer.logBytes() > limits.logBacklogBytesMax / 2,
+      take: (jobs) => take(jobs, held, starting),
       counters,
       log,
       ...(parts.concurrency === undefined ? {} : { concurrency: parts.concurrency }),
@@ -346,6 +346,27 @@ export function createWorker(parts: WorkerParts): Worker {
     }
   }
 
+  /** How far steps are: what a step said last is what counts, so there is one write at a time, and one value waiting a step. */
+  function createProgress() {
+    const waiting = new Map<string, number>()
+    let busy: Promise<void> | null = null
+
+    async function send(): Promise<void> {
+      for (const [stepJobId, percent] of waiting) {
+        waiting.delete(stepJobId)
+        await setProgress(db.pool, stepJobId, percent).catch((error: unknown) => log.warn({ err: error }, 'progress not stored'))
+      }
+      busy = null
+    }
+
+    return {
+      set(stepJobId: string, percent: number): void {
+        waiting.set(stepJobId, percent)
+        busy ??= Promise.resolve().then(send)
+      },
+    }
+  }
+
   /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
   async function drain(runs: Runs, starting: Set<ClaimedJob>): Promise<boolean> {
     const began = clock.monotonicMs()
@@ -389,6 +410,7 @@ export function createWorker(parts: WorkerParts): Worker {
       const reaped = await reapWorkers(db.pool, { hintAfterMs: limits.hintAfterMs, lostMax: limits.lostMax })
       if (reaped.workers) {
         tellOfTakeOver(reaped)
+        living?.claims.suspect()
       }
       const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
       await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])

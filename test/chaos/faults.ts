@@ -38,6 +38,7 @@ const phaseOfStatement: Record<string, Phase> = {
   append_journal: 'journaling',
   release_jobs: 'giving back',
   claim_jobs: 'claiming',
+  claim_suspect: 'claiming',
   enqueue_jobs: 'storing',
   enqueue_keyed_jobs: 'storing',
   declare_dead: 'reaping',

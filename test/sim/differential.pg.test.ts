@@ -66,9 +66,12 @@ class Sequence {
     if (draw < 0.2) return { name: 'enqueue_keyed_jobs', values: [JSON.stringify(this.#jobs())], session }
     if (draw < 0.4) {
       const round = this.store.workers.get(worker)!.claim_round
-      const values = [worker, this.#tag(), 1 + this.#whole(4), this.#chance() < 0.1 ? round + 1 : round]
-      return { name: 'claim_jobs', values, session }
+      const asked = this.#chance() < 0.1 ? round + 1 : round
+      if (this.#chance() < 0.1) return { name: 'claim_suspect', values: [worker, [this.#tag(), this.#tag()], asked, 1], session }
+      const suspectAfter = this.#chance() < 0.5 ? 1 : 2
+      return { name: 'claim_jobs', values: [worker, this.#tag(), 1 + this.#whole(4), asked, suspectAfter], session }
     }
+    if (draw < 0.41) return { name: 'suspects_wait', values: [[this.#tag()], 1], session }
     if (draw < 0.55) return { name: 'finish_jobs', values: [worker, this.#held(this.#finish), this.#chance() < 0.3], session }
     if (draw < 0.67) return { name: 'append_journal', values: [worker, this.#held(this.#record)], session }
     if (draw < 0.74) return { name: 'release_jobs', values: [worker, this.#held(this.#release)], session }
@@ -253,6 +256,8 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
   // Every kind of statement has found something to do; else equal answers would say little.
   const wanted = [
     'claim_jobs',
+    'claim_suspect',
+    'suspects_wait',
     'finish_jobs',
     'append_journal',
     'release_jobs',

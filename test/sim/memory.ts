@@ -161,6 +161,27 @@ function held(store: MemoryStore, workerId: unknown, item: { id: string; epoch: 
   return job && job.worker_id === workerId && job.epoch === item.epoch && job.state === 'running' ? job : null
 }
 
+function suspectsOf(store: MemoryStore, tags: unknown, suspectAfter: unknown): JobRow[] {
+  return [...store.jobs.values()].filter(
+    (job) => (tags as string[]).includes(job.tag) && job.state === 'ready' && job.lost >= (suspectAfter as number),
+  )
+}
+
+function claim(store: MemoryStore, by: { workerId: unknown; round: unknown }, picked: JobRow[]): Row[] {
+  const worker = store.workers.get(by.workerId as number)
+  if (worker?.state !== 'alive' || worker.claim_round !== by.round) return []
+  return picked.map((job) => {
+    const waited = job.run_at !== null
+    job.state = 'running'
+    job.worker_id = by.workerId as number
+    job.epoch += 1
+    job.run_at = null
+    store.watch.claimed?.(job)
+    const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by } = job
+    return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, waited, trace: null }
+  })
+}
+
 const statements: Record<string, Statement> = {
   enqueue_jobs(store, [document, tags]) {
     for (const item of items<NewItem>(document)) insert(store, item)
@@ -179,20 +200,20 @@ const statements: Record<string, Statement> = {
     })
   },
 
-  claim_jobs(store, [workerId, tag, jobsMax, round]) {
-    const worker = store.workers.get(workerId as number)
-    if (worker?.state !== 'alive' || worker.claim_round !== round) return []
-    const picked = [...store.jobs.values()].filter((job) => job.tag === tag && job.state === 'ready').sort(inOrder)
-    return picked.slice(0, jobsMax as number).map((job) => {
-      const waited = job.run_at !== null
-      job.state = 'running'
-      job.worker_id = workerId as number
-      job.epoch += 1
-      job.run_at = null
-      store.watch.claimed?.(job)
-      const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by } = job
-      return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, waited, trace: null }
-    })
+  claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter]) {
+    const picked = [...store.jobs.values()].filter(
+      (job) => job.tag === tag && job.state === 'ready' && job.lost < (suspectAfter as number),
+    )
+    return claim(store, { workerId, round }, picked.sort(inOrder).slice(0, jobsMax as number))
+  },
+
+  claim_suspect(store, [workerId, tags, round, suspectAfter]) {
+    const suspects = suspectsOf(store, tags, suspectAfter)
+    return claim(store, { workerId, round }, suspects.sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, 1))
+  },
+
+  suspects_wait(store, [tags, suspectAfter]) {
+    return [{ there: suspectsOf(store, tags, suspectAfter).length > 0 }]
   },
 
   end_claim_round(store, [workerId]) {

@@ -375,6 +375,7 @@ function poolOf(process: Process, oracle: Oracle): RunnerPool {
       process.after(1, () => call.failed({ name: 'Canceled', message: reason }, 1))
     },
     release: () => Promise.resolve(),
+    capacity: () => 64,
     stats: () => [],
     close: () => Promise.resolve(),
   }
