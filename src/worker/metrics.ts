@@ -38,6 +38,8 @@ export function createWorkerMetrics(parts: {
   exposeStages(expose, () => [
     { name: 'held_jobs', fill: state().held, limit: limits.workerJobsMax },
     { name: 'commit_backlog_bytes', fill: state().backlog.bytes, limit: limits.commitBacklogBytesMax },
+    { name: 'log_backlog_bytes', fill: state().backlog.logBytes, limit: limits.logBacklogBytesMax },
+    { name: 'answers', fill: state().answers, limit: limits.answersInFlightMax },
   ])
   return { contentType: registry.contentType, text: () => registry.metrics() }
 }

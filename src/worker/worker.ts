@@ -74,7 +74,9 @@ export interface WorkerState {
   held: number
   /** Jobs it may hold now. */
   window: number
-  backlog: { jobs: number; records: number; bytes: number }
+  backlog: { jobs: number; records: number; bytes: number; logBytes: number }
+  /** Announcements to servers under way. */
+  answers: number
   /** Ms since the database last heard of it. */
   silentMs: number
 }
@@ -435,7 +437,15 @@ export function createWorker(parts: WorkerParts): Worker {
 
   function state(): WorkerState {
     if (!living)
-      return { ready: false, workerId: null, held: 0, window: 0, backlog: { jobs: 0, records: 0, bytes: 0 }, silentMs: 0 }
+      return {
+        ready: false,
+        workerId: null,
+        held: 0,
+        window: 0,
+        backlog: { jobs: 0, records: 0, bytes: 0, logBytes: 0 },
+        answers: answers.pending(),
+        silentMs: 0,
+      }
     const { claims, runs, committer, lease, workerId } = living
     const silentMs = lease.silentMs()
     return {
@@ -443,7 +453,8 @@ export function createWorker(parts: WorkerParts): Worker {
       workerId,
       held: runs.held(),
       window: claims.window(),
-      backlog: { ...committer.backlogRows(), bytes: committer.backlogBytes() },
+      backlog: { ...committer.backlogRows(), bytes: committer.backlogBytes(), logBytes: committer.logBytes() },
+      answers: answers.pending(),
       silentMs,
     }
   }
