@@ -67,7 +67,7 @@ class Sequence {
     if (draw < 0.4) {
       const round = this.store.workers.get(worker)!.claim_round
       const asked = this.#chance() < 0.1 ? round + 1 : round
-      if (this.#chance() < 0.1) return { name: 'claim_suspect', values: [worker, [this.#tag(), this.#tag()], asked, 1], session }
+      if (this.#chance() < 0.4) return { name: 'claim_suspect', values: [worker, [this.#tag(), this.#tag()], asked, 1], session }
       const suspectAfter = this.#chance() < 0.5 ? 1 : 2
       return { name: 'claim_jobs', values: [worker, this.#tag(), 1 + this.#whole(4), asked, suspectAfter], session }
     }
