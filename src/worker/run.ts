@@ -28,6 +28,7 @@ export class Run implements Finished {
   readonly loaded: LoadedPlan | null
   readonly claimedMs: number
   readonly #end: RunEnd
+  #reduced = false
   state!: JobState
   scope: JobScope | null = null
   trace: JobTrace | null = null
@@ -35,6 +36,8 @@ export class Run implements Finished {
   records: JsonText[] = []
   /** How many of them are in the journal, or on their way. */
   journaled = 0
+  /** How many of them are known to be in the journal. */
+  kept = 0
   /** Calls under way, by step number. Mostly one. */
   calls: StepCall[] = []
   timer: Timer | null = null
@@ -60,11 +63,13 @@ export class Run implements Finished {
     this.claimedMs = nowMs
   }
 
+  /** Becomes a failure with the records that the journal has: those the database did take. */
   unstorable(reason: string): boolean {
-    if (this.records.length === 0) return false
-    this.records = []
+    if (this.#reduced) return false
+    this.#reduced = true
+    this.records = this.records.slice(0, this.kept)
     this.status = 'failure'
-    this.result = errorResult({ name: 'ResultError', message: `the database cannot store what this job came to: ${reason}` })
+    this.result = unstorableResult(reason)
     this.print()
     return true
   }
@@ -197,28 +202,46 @@ export class JournalEntry implements Journaled {
   readonly id: string
   readonly epoch: number
   readonly text: string
-  readonly #goOn: (run: Run) => void
-  readonly #drop: (run: Run) => void
+  readonly #n: number
+  readonly #then: JournalEnds
+  #unstorable: string | null = null
 
-  constructor(run: Run, n: number, record: JsonText, goOn: (run: Run) => void, drop: (run: Run) => void) {
+  constructor(run: Run, n: number, record: JsonText, then: JournalEnds) {
     this.run = run
     this.id = run.id
     this.epoch = run.epoch
     this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}}`
-    this.#goOn = goOn
-    this.#drop = drop
+    this.#n = n
+    this.#then = then
   }
 
-  /** Its job's end will say it. */
-  unstorable(): boolean {
+  /** There is nothing smaller that it could become. */
+  unstorable(reason: string): boolean {
+    this.#unstorable = reason
     return false
   }
 
   committed(refused: boolean): void {
-    this.run.journaling -= 1
-    if (refused) this.#drop(this.run)
-    else this.#goOn(this.run)
+    const { run } = this
+    run.journaling -= 1
+    if (this.#unstorable !== null) this.#then.unstorable(run, this.#unstorable)
+    else if (refused) this.#then.refused(run)
+    else {
+      if (run.kept === this.#n - 1) run.kept = this.#n
+      this.#then.durable(run)
+    }
   }
+}
+
+/** What becomes of a record: in the journal, its job not ours any more, or nothing the database takes. */
+export interface JournalEnds {
+  durable(run: Run): void
+  refused(run: Run): void
+  unstorable(run: Run, reason: string): void
+}
+
+export function unstorableResult(reason: string): JsonText {
+  return errorResult({ name: 'ResultError', message: `the database cannot store what this job came to: ${reason}` })
 }
 
 /** A script's main gets the job's arguments as they came: what is left out is left to main's own defaults. */

@@ -19,7 +19,7 @@ import type { Committer } from './committer.ts'
 import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
 import type { WorkerCounters } from './report.ts'
 import type { Tracing } from './tracing.ts'
-import { isScript, JournalEntry, Run, StepCall, type Driver, type RunEnd } from './run.ts'
+import { isScript, JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd } from './run.ts'
 
 export interface RunsParts {
   clock: Clock
@@ -45,8 +45,8 @@ export interface Runs {
   held(): number
   get(jobId: string): Run | undefined
   start(job: ClaimedJob, plan: LoadedPlan, journal: readonly JournalRow[]): void
-  /** A job whose plan cannot be loaded ends as a failure. */
-  refuse(job: ClaimedJob, reason: string): void
+  /** A job whose plan cannot be loaded, or that cannot be given back, ends as a failure with the records its journal has. */
+  refuse(job: ClaimedJob, reason: string, records?: readonly JsonText[]): void
   /** True if it was still running. */
   cancel(jobId: string, by: string, reason: string): boolean
   /** Journals what runs too long without being journaled. Called a few times a second. */
@@ -64,6 +64,7 @@ export function createRuns(parts: RunsParts): Runs {
   const { clock, limits, pool, plans, committer, counters } = parts
   const runs = new Map<string, Run>()
   const driver: Driver = { nowMs: clock.nowMs, take, say, progress }
+  const journalEnds: JournalEnds = { durable, refused: drop, unstorable }
   const forget = (run: Run): boolean => runs.get(run.id) === run && runs.delete(run.id)
   const ended: RunEnd = (run, silent) => {
     forget(run)
@@ -96,7 +97,7 @@ export function createRuns(parts: RunsParts): Runs {
       if (record) records.push(record)
       run.records.push(row.record)
     }
-    run.journaled = journal.length
+    run.journaled = run.kept = journal.length
     const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits)
     run.state = state
     // The database has waited. Otherwise a wait begins anew: the clock of the worker that began it may not be ours.
@@ -158,7 +159,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.journaling += run.records.length - run.journaled
     while (run.journaled < run.records.length) {
       const record = run.records[run.journaled++]!
-      committer.journal(new JournalEntry(run, run.journaled, record, durable, drop))
+      committer.journal(new JournalEntry(run, run.journaled, record, journalEnds))
     }
     if (run.journaling === 0) durable(run)
   }
@@ -169,6 +170,14 @@ export function createRuns(parts: RunsParts): Runs {
     const after = run.afterJournal
     run.afterJournal = null
     after?.(run)
+  }
+
+  /** The database does not take a record: the job ends as a failure that says so. One that has ended meanwhile finds out by itself. */
+  function unstorable(run: Run, reason: string): void {
+    if (run.over) return durable(run)
+    run.held = null
+    run.records = run.records.slice(0, run.kept)
+    end(run, 'failure', unstorableResult(reason))
   }
 
   function act(run: Run, effects: Effect[]): void {
@@ -316,8 +325,10 @@ export function createRuns(parts: RunsParts): Runs {
     committer.finish(run)
   }
 
-  function refuse(job: ClaimedJob, reason: string): void {
+  function refuse(job: ClaimedJob, reason: string, records: readonly JsonText[] = []): void {
     const run = new Run(job, null, ended, clock.nowMs())
+    run.records = [...records]
+    run.journaled = run.kept = records.length
     runs.set(run.id, run)
     end(run, 'failure', errorResult({ name: 'PlanError', message: reason }))
   }

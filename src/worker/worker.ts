@@ -325,7 +325,7 @@ export function createWorker(parts: WorkerParts): Worker {
       } catch (error) {
         log.error({ err: error, jobs: batch.map(({ id }) => id) }, 'the database refused to take jobs back')
         if (batch.length > 1) for (const run of batch) await release([run])
-        else runs.refuse(batch[0]!.job, messageOf(error))
+        else runs.refuse(batch[0]!.job, messageOf(error), batch[0]!.records)
       }
     }
 

@@ -262,6 +262,35 @@ test('a result that the database will not take fails its job and holds up no oth
   expect(ends[1]!.result).toMatchObject({ error: { name: 'ResultError', message: expect.stringContaining('small') as string } })
 })
 
+test('a record that the journal will not take fails its job, which keeps those it took', async () => {
+  const flow = await engine.deploy(
+    'life/unjournaled',
+    [ts('a', step('1')), ts('b', 'export const main = (n: number) => "x".repeat(n)', { n: 'flow_input.n' }), ts('c', step('3'))],
+    { durability: 'strict' },
+  )
+  await engine.db.pool.query('alter table job_journal add constraint short check (length(record::text) < 150)')
+  await work([flow])
+  const ids = await Promise.all([1, 200, 2].map((n) => engine.start(flow, { n })))
+  const ends = await Promise.all(ids.map((id) => engine.done(id)))
+  await engine.db.pool.query('alter table job_journal drop constraint short')
+  expect(ends.map((done) => done.status)).toEqual(['success', 'failure', 'success'])
+  expect(ends[1]!.result).toMatchObject({ error: { name: 'ResultError', message: expect.stringContaining('short') as string } })
+  expect(ends[1]!.steps.map((record) => record.s)).toEqual(['a'])
+})
+
+test('a job whose end the database will not take keeps the records that were durable', async () => {
+  const flow = await engine.deploy('life/unended', [ts('a', step('1')), ts('b', 'export const main = () => "x".repeat(200)')], {
+    durability: 'strict',
+  })
+  const ofThis = `version_id <> ${flow.versionId} or status = 'failure'`
+  await engine.db.pool.query(`alter table job_done add constraint small check (${ofThis} or length(result::text) < 100)`)
+  await work([flow])
+  const done = await engine.run(flow)
+  await engine.db.pool.query('alter table job_done drop constraint small')
+  expect(done).toMatchObject({ status: 'failure', result: { error: { name: 'ResultError' } } })
+  expect(done.steps.map((record) => record.s)).toEqual(['a'])
+})
+
 test.each([
   ['decided by retry_if', { constant: { attempts: 1, seconds: 1 }, retry_if: { expr: 'error.message' } }],
   ['of random length', { exponential: { attempts: 1, multiplier: 1, seconds: 1, random_factor: 1 } }],
