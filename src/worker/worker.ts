@@ -11,7 +11,7 @@ import type { Sandbox } from '../core/expr/expression.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
 import { systemClock, type Clock, type Timer } from '../store/clock.ts'
-import { isOutage, type Database } from '../store/db.ts'
+import { blamesRows, isOutage, type Database } from '../store/db.ts'
 import { createListener } from '../store/listen.ts'
 import {
   canceledJobs,
@@ -285,8 +285,14 @@ export function createWorker(parts: WorkerParts): Worker {
     for (const job of jobs) {
       starting.delete(job)
       const plan = plans.loaded(job.version_id)!
-      if (plan instanceof Error) runs.refuse(job, plan.message)
-      else runs.start(job, plan, journals.get(job.id) ?? [])
+      const journal = journals.get(job.id) ?? []
+      if (plan instanceof Error)
+        runs.refuse(
+          job,
+          plan.message,
+          journal.map((row) => row.record),
+        )
+      else runs.start(job, plan, journal)
     }
     if (jobs.some((job) => job.canceled_by !== null)) void pollControl()
   }
@@ -317,7 +323,7 @@ export function createWorker(parts: WorkerParts): Worker {
         const { tags: readyTags, strangers } = await retrying(() => {
           sent += 1
           return releaseJobs(db.pool, workerId, batch.map(parkedOf))
-        })
+        }, blamesRows)
         if (strangers.length > 0) refused(batch, strangers, sent > 1)
         for (const run of batch) runs.drop(run)
         // Those not told find it when they poll.
@@ -467,11 +473,13 @@ export function createWorker(parts: WorkerParts): Worker {
   }
 
   /** Until it succeeds: a worker outlives whatever is wrong with its database, and says so. */
-  async function retrying<T>(work: () => Promise<T>): Promise<T> {
+  /** `hopeless`: errors after which trying again cannot help. */
+  async function retrying<T>(work: () => Promise<T>, hopeless: (error: unknown) => boolean = () => false): Promise<T> {
     for (let attempt = 0; ; attempt++) {
       try {
         return await work()
       } catch (error) {
+        if (hopeless(error)) throw error
         const outage = isOutage(error)
         if (outage) log.warn({ err: error }, 'the database is away; trying again')
         else log.error({ err: error }, 'the database refuses; trying again')

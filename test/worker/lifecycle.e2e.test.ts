@@ -278,6 +278,18 @@ test('a record that the journal will not take fails its job, which keeps those i
   expect(ends[1]!.steps.map((record) => record.s)).toEqual(['a'])
 })
 
+test('a job that the database will not take back fails, and keeps the records that were durable', async () => {
+  const flow = await engine.deploy('life/unparked', [
+    ts('a', 'export const main = () => { throw new Error("no") }', {}, { retry: { constant: { attempts: 1, seconds: 60 } } }),
+  ])
+  await engine.db.pool.query(`alter table job add constraint idle check (version_id <> ${flow.versionId} or state <> 'parked')`)
+  await work([flow])
+  const done = await engine.run(flow)
+  await engine.db.pool.query('alter table job drop constraint idle')
+  expect(done).toMatchObject({ status: 'failure', result: { error: { message: expect.stringContaining('idle') as string } } })
+  expect(done.steps.map((record) => record.k)).toEqual(['err'])
+})
+
 test('a job whose end the database will not take keeps the records that were durable', async () => {
   const flow = await engine.deploy('life/unended', [ts('a', step('1')), ts('b', 'export const main = () => "x".repeat(200)')], {
     durability: 'strict',
