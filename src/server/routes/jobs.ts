@@ -98,6 +98,7 @@ export function jobRoutes(app: App, { db, reads }: ServerParts): void {
           const reason = request.body?.reason ?? `canceled by ${request.identity.username}`
           const outcome = await cancelJob(db.pool, { workspaceId: ws, id: job.id, by: request.identity.username, reason })
           if (outcome === 'missing') throw noJob(id)
+          if (outcome !== 'finished') request.log.info({ job: job.id, by: request.identity.username, outcome }, 'asked to cancel')
           return reply.send(outcome === 'finished' ? `job ${job.id} is over already` : job.id)
         },
       )
