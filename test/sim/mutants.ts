@@ -45,11 +45,11 @@ export const mutants: readonly Mutant[] = [
     'neither a claim nor a take-over raises the epoch',
     {
       file: memory,
-      find: `      job.worker_id = workerId as number
-      job.epoch += 1
-      job.run_at = null`,
-      replace: `      job.worker_id = workerId as number
-      job.run_at = null`,
+      find: `    job.worker_id = by.workerId as number
+    job.epoch += 1
+`,
+      replace: `    job.worker_id = by.workerId as number
+`,
     },
     {
       file: memory,
@@ -76,8 +76,8 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('dead-workers-claim', 'a worker that was declared dead goes on claiming', {
     file: memory,
-    find: `if (worker?.state !== 'alive' || worker.claim_round !== round) return []`,
-    replace: `if (!worker || worker.claim_round !== round) return []`,
+    find: `if (worker?.state !== 'alive' || worker.claim_round !== by.round) return []`,
+    replace: `if (!worker || worker.claim_round !== by.round) return []`,
   }),
   mutant('nobody-is-dead', 'workers that missed their lease are not declared dead', {
     file: memory,
@@ -101,8 +101,8 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('take-over-drops-the-journal', 'a job that was given back begins from nothing, its journal stays', {
     file: 'src/worker/worker.ts',
-    find: 'else runs.start(job, plan, journals.get(job.id) ?? [])',
-    replace: 'else runs.start(job, plan, [])',
+    find: 'const journal = journals.get(job.id) ?? []',
+    replace: 'const journal: JournalRow[] = []',
   }),
   mutant('unknown-claims-forgotten', 'jobs of a claim whose answer was lost are not looked for', {
     file: 'src/worker/claims.ts',
