@@ -64,12 +64,13 @@ export interface ClaimedJob {
 
 export function claimJobs(
   on: Queryable,
-  claim: { workerId: number; tag: string; jobsMax: number; round?: number; suspectAfter?: number },
+  claim: { workerId: number; tag: string; jobsMax: number; round?: number; suspectAfter?: number; after?: string },
 ): Promise<ClaimedJob[]> {
-  const { workerId, tag, jobsMax, round = 0, suspectAfter = lostNever } = claim
-  return run<ClaimedJob>(on, 'claim_jobs', [workerId, tag, jobsMax, round, suspectAfter])
+  const { workerId, tag, jobsMax, round = 0, suspectAfter = lostNever, after = idBeforeAll } = claim
+  return run<ClaimedJob>(on, 'claim_jobs', [workerId, tag, jobsMax, round, suspectAfter, after])
 }
 
+const idBeforeAll = '00000000-0000-0000-0000-000000000000'
 const lostNever = 32_767
 
 /** Is there a ready job that was lost so often? */
@@ -232,8 +233,9 @@ export function doneChannel(serverId: number): string {
   return `millrace_done_${serverId}`
 }
 
-/** Payload: a tag that has ready jobs. */
+/** Payload: a tag that has ready jobs; or `* <tag>`: some that were accepted earlier have become ready (again). */
 export const workChannel = 'millrace_work'
+export const readyAgain = '* '
 /** Payload: `deploy <workspace> <path> <version id>` or `cancel <job id>`. */
 export const controlChannel = 'millrace_control'
 

@@ -15,6 +15,7 @@ import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { claimJobs, claimSuspect, settleClaims, suspectsWait, type ClaimedJob } from '../store/jobs.ts'
+import { Cursor } from './cursor.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 const windowMs = 120
@@ -30,8 +31,8 @@ const roomShareMin = 0.25
 const retryMs = 200
 
 export interface Claims {
-  /** This tag may have ready jobs. */
-  wake(tag: string): void
+  /** This tag may have ready jobs; `again`: also some that were accepted earlier. */
+  wake(tag: string, again?: boolean): void
   wakeAll(): void
   /** There may be room again. */
   pump(): void
@@ -65,6 +66,7 @@ export function createClaims(parts: {
   const { db, clock, limits, workerId, counters, log } = parts
   const heldMax = parts.concurrency ?? limits.workerJobsMax
   const wanted = new Set<string>()
+  const cursors = new Map<string, Cursor>()
   let client: pg.Client | null = null
   let running: Promise<void> | null = null
   let stopped = false
@@ -147,11 +149,13 @@ export function createClaims(parts: {
         wanted.add(tag)
         return
       }
+      const cursor = cursorOf(tag)
       await attempt(tag, async (on) => {
         unsure = true
-        const jobs = await claimJobs(on, { workerId, tag, jobsMax, round, suspectAfter })
+        const after = cursor.begin(clock.monotonicMs())
+        const jobs = await claimJobs(on, { workerId, tag, jobsMax, round, suspectAfter, after })
         unsure = false
-        if (jobs.length === jobsMax) wanted.add(tag)
+        if (cursor.found(jobs, jobs.length === jobsMax, clock.monotonicMs())) wanted.add(tag)
         return jobs
       })
     }
@@ -169,7 +173,7 @@ export function createClaims(parts: {
       weigh(jobs)
       parts.take(jobs)
     } catch (error) {
-      if (tag !== null) wanted.add(tag)
+      if (tag !== null) want(tag, true)
       client?.end().catch(() => {})
       client = null
       log[isOutage(error) ? 'warn' : 'error']({ err: error }, 'claim failed; trying again')
@@ -218,7 +222,7 @@ export function createClaims(parts: {
     if (settled.back.length === 0) return
     const jobs = someOf(settled.back.map((job) => job.id))
     log.warn({ worker: workerId, back: settled.back.length, jobs }, 'gave back jobs of a claim whose answer was lost')
-    for (const { tag } of settled.back) wanted.add(tag)
+    for (const { tag } of settled.back) want(tag, true)
   }
 
   function count(jobs: number, ms: number): void {
@@ -242,15 +246,26 @@ export function createClaims(parts: {
     return undefined
   }
 
+  function cursorOf(tag: string): Cursor {
+    let cursor = cursors.get(tag)
+    if (!cursor) cursors.set(tag, (cursor = new Cursor()))
+    return cursor
+  }
+
+  function want(tag: string, again: boolean): void {
+    wanted.add(tag)
+    if (again) cursorOf(tag).again()
+  }
+
   return {
-    wake(tag) {
+    wake(tag, again = false) {
       if (!parts.tags().includes(tag)) return
-      wanted.add(tag)
+      want(tag, again)
       pump()
     },
     wakeAll() {
       if (suspect === 'none') suspect = 'unknown'
-      for (const tag of parts.tags()) wanted.add(tag)
+      for (const tag of parts.tags()) want(tag, true)
       pump()
     },
     pump,

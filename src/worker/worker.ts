@@ -18,8 +18,9 @@ import {
   controlChannel,
   notify,
   readJournal,
-  recordRefusals,
+  readyAgain,
   reapWorkers,
+  recordRefusals,
   releaseJobs,
   setProgress,
   wakeDueJobs,
@@ -129,7 +130,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const listener = await listen({
       db,
       channels: {
-        [workChannel]: (tag) => living?.claims.wake(tag),
+        [workChannel]: (payload) => heardWork(payload),
         [controlChannel]: (payload) => heard(payload),
       },
       onConnect: () => living?.claims.wakeAll(),
@@ -392,6 +393,11 @@ export function createWorker(parts: WorkerParts): Worker {
     return true
   }
 
+  function heardWork(payload: string): void {
+    if (payload.startsWith(readyAgain)) living?.claims.wake(payload.slice(readyAgain.length), true)
+    else living?.claims.wake(payload)
+  }
+
   function heard(payload: string): void {
     const [what, ...rest] = payload.split(' ')
     if (what === 'deploy') void bindings.refresh().catch((error: unknown) => log.warn({ err: error }, 'deploy not yet seen'))
@@ -467,8 +473,8 @@ export function createWorker(parts: WorkerParts): Worker {
 
   async function wakeOthers(ready: readonly string[]): Promise<void> {
     for (const tag of ready) {
-      living?.claims.wake(tag)
-      await notify(db.pool, workChannel, tag)
+      living?.claims.wake(tag, true)
+      await notify(db.pool, workChannel, readyAgain + tag)
     }
   }
 

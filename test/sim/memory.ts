@@ -200,9 +200,9 @@ const statements: Record<string, Statement> = {
     })
   },
 
-  claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter]) {
+  claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter, after]) {
     const picked = [...store.jobs.values()].filter(
-      (job) => job.tag === tag && job.state === 'ready' && job.lost < (suspectAfter as number),
+      (job) => job.tag === tag && job.state === 'ready' && job.lost < (suspectAfter as number) && job.id > (after as string),
     )
     return claim(store, { workerId, round }, picked.sort(inOrder).slice(0, jobsMax as number))
   },

@@ -100,6 +100,14 @@ test('a parked job waits by the clock of the database, and tells whoever claims 
   expect((await claim(3))[0]!.waited).toBe(false)
 })
 
+test('a claim after an id finds what was accepted later, of any priority, and nothing before', async () => {
+  const jobs = [newJob({ priority: 5 }), newJob(), newJob({ priority: 5 }), newJob()]
+  await enqueue(...jobs)
+  const found = await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 10, after: jobs[1]!.id })
+  expect(found.map((job) => job.id).sort()).toEqual([jobs[2]!.id, jobs[3]!.id])
+  expect(await claim(1)).toHaveLength(2)
+})
+
 test('two claimers at once never get the same job', async () => {
   await enqueue(...Array.from({ length: 200 }, () => newJob()))
   const batches = await Promise.all(Array.from({ length: 8 }, (_, worker) => claim(worker + 1, 50)))

@@ -52,23 +52,46 @@ export interface Feeder {
 /** Keeps some thousand jobs ready (no rate), or stores so many a second. Inserts that fail are unknown, and others follow. */
 export async function feed(
   rig: Rig,
-  options: { tag?: string; flowPath?: string; args?: (n: number) => string; rate?: number; ready?: number; batch?: number },
+  options: {
+    tag?: string
+    flowPath?: string
+    args?: (n: number) => string
+    rate?: number
+    ready?: number
+    batch?: number
+    /** Tells its jobs from those of others. */
+    label?: string
+  },
 ): Promise<Feeder> {
-  const { tag = drillTag, flowPath = path, args = eventOf, rate, ready = 4_000, batch: batchMax = batchJobs } = options
+  const {
+    tag = drillTag,
+    flowPath = path,
+    args = eventOf,
+    rate,
+    ready = 12_000,
+    batch: batchMax = batchJobs,
+    label = 'drill',
+  } = options
   const versionId = await versionOf(rig, flowPath)
   const confirmed: number[] = [] // jobs, by number of the batch
   const stop = new AbortController()
+  let made = 0
   let sent = 0
   let batches = 0
   const beganMs = performance.now()
+  const doneBefore = await doneCount()
+
+  async function doneCount(): Promise<number> {
+    const { rows } = await rig.db.pool.query(
+      'select coalesce(sum(done), 0)::float8 as n from (select max(jobs_done) as done from worker group by name) w',
+    )
+    return (rows[0] as { n: number }).n
+  }
 
   async function wanted(): Promise<number> {
     if (rate !== undefined) return Math.floor(((performance.now() - beganMs) / 1000) * rate) - sent
-    const { rows } = await rig.db.pool.query(
-      "select count(*)::integer as n from (select from job where tag = $1 and state = 'ready' limit 20000) r",
-      [tag],
-    )
-    return ready - (rows[0] as { n: number }).n
+    // By the workers' own count: looking at the queue would walk over what a held horizon leaves there.
+    return ready + (await doneCount()) - doneBefore - sent
   }
 
   async function store(count: number): Promise<void> {
@@ -80,13 +103,14 @@ export async function feed(
         versionId,
         tag,
         priority: 0,
-        args: args(sent++),
-        createdBy: `drill-${number}`,
+        args: args(made++),
+        createdBy: `${label} ${number}`,
       }),
     )
     confirmed[number] = 0
     await insertJobs(rig.db.pool, `[${jobs.join(',')}]`, [tag])
     confirmed[number] = count
+    sent += count
   }
 
   const running = (async () => {
@@ -108,7 +132,8 @@ export async function feed(
     },
     async missing() {
       const { rows } = await rig.db.pool.query(
-        "select substr(created_by, 7)::integer as batch, count(*)::integer as n from job_done where created_by like 'drill-%' group by 1",
+        "select split_part(created_by, ' ', 2)::integer as batch, count(*)::integer as n from job_done where starts_with(created_by, $1) group by 1",
+        [`${label} `],
       )
       const found = new Map((rows as { batch: number; n: number }[]).map((row) => [row.batch, row.n]))
       return confirmed.reduce((sum, count, batch) => sum + Math.max(0, count - (found.get(batch) ?? 0)), 0)
