@@ -69,7 +69,8 @@ class Sequence {
       const asked = this.#chance() < 0.1 ? round + 1 : round
       if (this.#chance() < 0.4) return { name: 'claim_suspect', values: [worker, [this.#tag(), this.#tag()], asked, 1], session }
       const suspectAfter = this.#chance() < 0.5 ? 1 : 2
-      return { name: 'claim_jobs', values: [worker, this.#tag(), 1 + this.#whole(4), asked, suspectAfter], session }
+      const after = this.#chance() < 0.85 ? '00000000-0000-0000-0000-000000000000' : this.#id()
+      return { name: 'claim_jobs', values: [worker, this.#tag(), 1 + this.#whole(4), asked, suspectAfter, after], session }
     }
     if (draw < 0.41) return { name: 'suspects_wait', values: [[this.#tag()], 1], session }
     if (draw < 0.55) return { name: 'finish_jobs', values: [worker, this.#held(this.#finish), this.#chance() < 0.3], session }
