@@ -69,10 +69,11 @@ class Sequence {
       const asked = this.#chance() < 0.1 ? round + 1 : round
       if (this.#chance() < 0.4) return { name: 'claim_suspect', values: [worker, [this.#tag(), this.#tag()], asked, 1], session }
       const suspectAfter = this.#chance() < 0.5 ? 1 : 2
-      const after = this.#chance() < 0.85 ? '00000000-0000-0000-0000-000000000000' : this.#id()
+      const after = this.#chance() < 0.93 ? '00000000-0000-0000-0000-000000000000' : this.#id()
       return { name: 'claim_jobs', values: [worker, this.#tag(), 1 + this.#whole(4), asked, suspectAfter, after], session }
     }
     if (draw < 0.41) return { name: 'suspects_wait', values: [[this.#tag()], 1], session }
+    if (draw < 0.44) return { name: 'canceled_jobs', values: [worker], session }
     if (draw < 0.55) return { name: 'finish_jobs', values: [worker, this.#held(this.#finish), this.#chance() < 0.3], session }
     if (draw < 0.67) return { name: 'append_journal', values: [worker, this.#held(this.#record)], session }
     if (draw < 0.74) return { name: 'release_jobs', values: [worker, this.#held(this.#release)], session }
@@ -85,8 +86,7 @@ class Sequence {
     if (draw < 0.93)
       return { name: 'give_back_unknown', values: [worker, this.#held(({ id, epoch }) => ({ id, epoch }))], session }
     if (draw < 0.96) return { name: 'cancel_job', values: ['main', this.#id(), 'me', 'enough'], session }
-    if (draw < 0.97) return { name: 'canceled_jobs', values: [worker], session }
-    if (draw < 0.98) return { name: 'stop_worker', values: [worker], session }
+    if (draw < 0.97) return { name: 'stop_worker', values: [worker], session }
     if (draw < 0.99) return { name: 'read_outcomes', values: [[...new Set([this.#id(), this.#id()])]], session }
     return { name: 'read_journal', values: [[...new Set([this.#id(), this.#id()])]], session }
   }
