@@ -54,13 +54,18 @@ export async function checkDatabase(db: Database): Promise<CheckedDatabase> {
 }
 
 async function readFacts(db: Database): Promise<DatabaseFacts> {
-  const client = await db.connect({ name: 'millrace check' })
+  const client = await connect(db)
   try {
     const [facts] = await run<DatabaseFacts>(client, 'database_facts', [])
     return facts!
   } finally {
     await client.end()
   }
+}
+
+/** As if through a pooler, since that is not known yet: what belongs to a session would be left to others. */
+function connect(db: Database): Promise<Client> {
+  return db.connect({ name: 'millrace check', pooled: true })
 }
 
 type Client = Awaited<ReturnType<Database['connect']>>
@@ -70,7 +75,7 @@ const hearMs = 2_000
 
 /** Does something between us and the database lend its connections for one transaction only? */
 async function isPooled(db: Database): Promise<boolean> {
-  const clients = await Promise.all([db.connect({ name: 'millrace check' }), db.connect({ name: 'millrace check' })])
+  const clients = await Promise.all([connect(db), connect(db)])
   try {
     const [first, second] = clients
     const told = (first as Client & { processID: number }).processID

@@ -30,9 +30,10 @@ export interface Database {
   readonly pooled: boolean
   /**
    * A connection of one's own. `pipeline`: several statements may be under way at once, in order. `answerMs`: how long it may
-   * be silent when an answer is due (0: for ever), where that is not as for the others.
+   * be silent when an answer is due (0: for ever), where that is not as for the others. `pooled`: nothing of a session is
+   * used, whatever may be in between.
    */
-  connect(options: { name: string; pipeline?: boolean; answerMs?: number }): Promise<pg.Client>
+  connect(options: { name: string; pipeline?: boolean; answerMs?: number; pooled?: boolean }): Promise<pg.Client>
   /** Runs `work` in one transaction; rolls back if it throws. */
   transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>
   /** Another pool that leads where this one leads. */
@@ -79,8 +80,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     pool,
     route,
     pooled,
-    async connect({ name, pipeline = false, answerMs: ownAnswerMs = answerMs }) {
-      const Connection = classOf({ answerMs: ownAnswerMs, pooled })
+    async connect({ name, pipeline = false, ...own }) {
+      const Connection = classOf({ answerMs, pooled, ...own })
       const client = new Connection({ ...base, application_name: name, pipeline } as pg.ClientConfig)
       await client.connect()
       return client
