@@ -100,6 +100,9 @@ interface Incarnation {
 const duePerTick = 1_000
 const journalTickMs = 50
 const drainTickMs = 20
+// For others to find the database again, before the loss of their locks is taken for their death (as declare_dead does after
+// a restart of the server).
+const hintGraceMs = 5_000
 // For giving back what is left, after the drain.
 const giveBackMs = 5_000
 // A job's token outlives its longest step.
@@ -124,6 +127,7 @@ export function createWorker(parts: WorkerParts): Worker {
   const answers = createAnswers({ db, clock, limits })
   /** What the listener and the timers talk to: the incarnation that lives now. */
   let living: Incarnation | null = null
+  let outageAtMs = -Infinity
 
   async function run(stop: AbortSignal): Promise<void> {
     await retrying(() => (stop.aborted ? Promise.resolve() : bindings.refresh()))
@@ -421,7 +425,10 @@ export function createWorker(parts: WorkerParts): Worker {
   /** What any worker does for all: dead workers' jobs go back, jobs whose time has come become ready. */
   async function upkeep(): Promise<void> {
     try {
-      const reaped = await reapWorkers(db.pool, { hintAfterMs: limits.hintAfterMs, lostMax: limits.lostMax })
+      // After an outage nobody's heartbeat is fresh, and a standby that was promoted holds nobody's lock: only leases count.
+      const steady = clock.monotonicMs() - outageAtMs > hintGraceMs
+      const hintAfterMs = steady ? limits.hintAfterMs : limits.leaseMs
+      const reaped = await reapWorkers(db.pool, { hintAfterMs, lostMax: limits.lostMax })
       if (reaped.workers) {
         tellOfTakeOver(reaped)
         living?.claims.suspect()
@@ -429,7 +436,8 @@ export function createWorker(parts: WorkerParts): Worker {
       const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
       await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])
     } catch (error) {
-      if (!isOutage(error)) log.error({ err: error }, 'upkeep failed')
+      if (isOutage(error)) outageAtMs = clock.monotonicMs()
+      else log.error({ err: error }, 'upkeep failed')
     }
   }
 
