@@ -36,7 +36,7 @@ export interface Database {
   connect(options: { name: string; pipeline?: boolean; answerMs?: number; pooled?: boolean }): Promise<pg.Client>
   /** Runs `work` in one transaction; rolls back if it throws. */
   transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T>
-  /** Another pool that leads where this one leads. */
+  /** Another pool that leads where this one leads: what one knows of the primary, both know. */
   another(options: { name: string; poolMax: number }): Database
   close(): Promise<void>
 }
@@ -54,12 +54,10 @@ export interface DatabaseOptions {
 
 const connectMs = 10_000
 
-export function openDatabase(options: DatabaseOptions): Database {
+export function openDatabase(options: DatabaseOptions, route = createRoute(options.url, options.report)): Database {
   const { pooled = false, answerMs = 0 } = options
-  const route = createRoute(options.url, options.report)
-  const { url } = route.hosts[0]!
   const base = {
-    connectionString: url,
+    connectionString: route.hosts[0]!.url, // the host and port of a connection are the route's to say
     types,
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
@@ -74,9 +72,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     idleTimeoutMillis: 60_000,
   })
   pool.on('error', () => {}) // an idle connection that was cut: the pool drops it, the next query connects again
-  pool.on('connect', (client) => client.on('error', () => {})) // cut in a transaction: whoever awaits its query sees it
   return {
-    url,
+    url: options.url,
     pool,
     route,
     pooled,
@@ -106,7 +103,7 @@ export function openDatabase(options: DatabaseOptions): Database {
         throw error
       }
     },
-    another: (own) => openDatabase({ ...options, ...own }),
+    another: (own) => openDatabase({ ...options, ...own }, route),
     close: () => pool.end(),
   }
 }

@@ -19,17 +19,34 @@ export function openReads(db: Database, limits: Limits): Reads {
   const own = db.another({ name: 'millrace reads', poolMax: limits.readConnectionsMax })
   const prepared = new WeakSet<pg.PoolClient>()
 
+  async function inSession(client: pg.PoolClient, config: Parameters<Queryable['query']>[0]): Promise<pg.QueryResult> {
+    if (!prepared.has(client)) {
+      await client.query(`set statement_timeout = ${limits.readMs}`)
+      prepared.add(client)
+    }
+    return client.query(config)
+  }
+
+  /** Through a transaction pooler a setting of the session would be somebody else's. */
+  async function inTransaction(client: pg.PoolClient, config: Parameters<Queryable['query']>[0]): Promise<pg.QueryResult> {
+    await client.query(`begin read only; set local statement_timeout = ${limits.readMs}`)
+    try {
+      const result = await client.query(config)
+      await client.query('commit')
+      return result
+    } catch (error) {
+      await client.query('rollback').catch(() => {}) // the connection may be what failed
+      throw error
+    }
+  }
+
   async function query(config: Parameters<Queryable['query']>[0]): Promise<pg.QueryResult> {
     if (own.pool.waitingCount >= limits.readsWaitingMax) {
       throw new EngineError('E_BUSY', `${limits.readsWaitingMax} requests wait to read already`, { retryAfterS: 1 })
     }
     const client = await own.pool.connect()
     try {
-      if (!prepared.has(client)) {
-        await client.query(`set statement_timeout = ${limits.readMs}`)
-        prepared.add(client)
-      }
-      const result = await client.query(config)
+      const result = own.pooled ? await inTransaction(client, config) : await inSession(client, config)
       client.release()
       return result
     } catch (error) {
