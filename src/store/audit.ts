@@ -8,7 +8,7 @@ import type pg from 'pg'
 import { assert, messageOf } from '../core/errors.ts'
 import { firstIdAt } from '../core/job/ids.ts'
 import type { AuditHistory } from './audit_history.ts'
-import { run, type Database } from './db.ts'
+import { run, type Database, type Queryable } from './db.ts'
 
 const auditNeeds = ['recording', 'history', 'effects', 'settle'] as const
 export type AuditNeed = (typeof auditNeeds)[number]
@@ -190,22 +190,27 @@ const attemptsMax = 100
 const retryMs = 100
 const lockBusy = ['55P03', '40P01'] // lock_not_available, deadlock_detected
 
+async function record(client: Queryable, to: 'on' | 'off' | 'clear'): Promise<boolean> {
+  if (to !== 'clear') return (await run<{ changed: boolean }>(client, 'record_audit', [to === 'on']))[0]!.changed
+  await run(client, 'clear_audit', [])
+  return true
+}
+
 /**
  * Switches audit mode on (a new record begins) or off (what was recorded stays), or forgets what was recorded. False if it was so already.
  */
 export async function setRecording(db: Database, to: 'on' | 'off' | 'clear'): Promise<boolean> {
   const client = await db.connect({ name: 'millrace audit' })
   try {
-    await client.query(`set lock_timeout = ${lockWaitMs}`)
     for (let attempt = 1; ; attempt++) {
       try {
-        if (to === 'clear') {
-          await run(client, 'clear_audit', [])
-          return true
-        }
-        const [row] = await run<{ changed: boolean }>(client, 'record_audit', [to === 'on'])
-        return row!.changed
+        // `local`: through a transaction pooler, the session is lent to others.
+        await client.query(`begin; set local lock_timeout = ${lockWaitMs}`)
+        const changed = await record(client, to)
+        await client.query('commit')
+        return changed
       } catch (error) {
+        await client.query('rollback').catch(() => {}) // the connection may be what failed
         if (!lockBusy.includes((error as { code?: string }).code ?? '') || attempt === attemptsMax) throw error
         await pause(retryMs)
       }
