@@ -153,6 +153,7 @@ test('a first connection that fails is tried again like any other', async () => 
 })
 
 test('through a transaction pooler there is no connection to listen on', async () => {
+  await noBackendLeft() // of the tests before
   const connected = sequence<'connected'>()
   const listener = await createListener({
     db: { ...db, pooled: true },
