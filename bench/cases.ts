@@ -4,6 +4,7 @@ import { backlog } from './load/backlog.ts'
 import { drain } from './load/drain.ts'
 import { httpEnqueue } from './load/http.ts'
 import { openLoop, waitResult } from './load/latency.ts'
+import { overload } from './load/overload.ts'
 import type { Rig } from './load/rig.ts'
 import type { Measured } from './result.ts'
 
@@ -104,5 +105,13 @@ export const cases: readonly Case[] = [
     name: 'backlog-1m',
     text: 'a backlog of 1,000,000 jobs',
     run: (rig, small) => backlog(rig, 'ts3', 3, { jobs: small ? 2_000 : 1_000_000, seconds: small ? 1 : 10 }),
+  },
+  {
+    name: 'overload',
+    text: 'three times our peak offered over HTTP (BENCH_MINUTES, or 1): what is accepted finishes, memory stays',
+    run(rig, small) {
+      const seconds = small ? 2 : Math.round(Number(process.env['BENCH_MINUTES'] ?? 1) * 60)
+      return overload(rig, { seconds, jobs: small ? 500 : 40_000, connections: small ? 8 : 128 })
+    },
   },
 ]

@@ -34,6 +34,7 @@ export interface Rig {
   startWorker(flows: readonly BenchFlow[]): Promise<void>
   stopWorkers(): Promise<void>
   workerPids(): number[]
+  readonly serverPid: number
   cpu(): Cpu
   workerPeakRssMib(): number
   /** A worker's row without a worker, for what claims by plain SQL. */
@@ -106,6 +107,7 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
       await Promise.all(workers.map(ended))
       workers = []
     },
+    serverPid: server.pid!,
     workerPids: () => workers.map((worker) => worker.pid!),
     cpu: () => cpuOf({ workers: rig.workerPids(), postgres: postmaster, client: [process.pid, server.pid!] }),
     workerPeakRssMib: () => Math.round(Math.max(0, ...rig.workerPids().map(peakRssMib))),
