@@ -36,6 +36,8 @@ export interface Proxy {
   url: string
   /** Connections that are open now. */
   connections(): number
+  /** Connections ever asked for, the refused ones too. */
+  attempts(): number
   sessions(): Session[]
   /** Called with the name of every statement the moment it is sent. Gives what ends it. */
   onStatement(told: (statement: string) => void): () => void
@@ -85,7 +87,9 @@ export async function startProxy(databaseUrl: string): Promise<Proxy> {
     notificationsLost: 0,
     listeners: new Set(),
   }
+  let attempts = 0
   const server = createServer({ noDelay: true }, (near) => {
+    attempts += 1
     near.on('error', () => {}) // its close follows
     if (rules.refuses) {
       near.destroy()
@@ -110,6 +114,7 @@ export async function startProxy(databaseUrl: string): Promise<Proxy> {
   return {
     url: url.href,
     connections: () => [...links].filter((link) => link.isOpen()).length,
+    attempts: () => attempts,
     sessions: () => [...links].map(({ application, inFlight, port }) => ({ application, inFlight, port })),
     onStatement(told) {
       rules.listeners.add(told)
