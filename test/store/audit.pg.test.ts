@@ -477,6 +477,12 @@ const planted: Record<string, Plant[]> = {
   M15: [{ plants: 'a result is changed', sql: `update job_done set result = '{}' where id = :quiet;` }],
   M16: [{ plants: 'a change there is not', sql: `update job set state = 'waiting' where id = :ready;`, also: ['I18'] }],
   M17: [{ plants: 'a step of another flow', sql: steps('[{"k":"err","n":1,"s":"elsewhere","at":1,"ms":1}]') }],
+  M18: [
+    {
+      plants: 'a job is taken from a worker that died only later',
+      sql: `delete from audit_worker_state where to_state = 'dead'; update worker set stopped_at = clock_timestamp() where state = 'reaped';`,
+    },
+  ],
 }
 
 test('every check has something planted for it', () => {
