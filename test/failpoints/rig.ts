@@ -121,7 +121,7 @@ async function fillTemplate(url: string, home: string): Promise<Record<Runnable,
 
 async function openLane(parts: { url: string; home: string; versions: Record<Runnable, string>; number: number }): Promise<Lane> {
   const { home, versions } = parts
-  const db = openDatabase({ url: parts.url, name: 'failpoints', poolMax: 12 })
+  const db = openDatabase({ url: parts.url, name: 'failpoints', poolMax: 6 })
   const port = await freePort()
   // This process does not wait for what a user's would: a dead worker is seen at once.
   const limits: Limits = { ...defaultLimits, hintAfterMs: 50, reapMs: 50, pollMs: 100, heartbeatMs: 100 }

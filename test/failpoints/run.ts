@@ -75,6 +75,7 @@ async function run(): Promise<number> {
 function progress(tried: Tried, left: number): void {
   if (tried.wrong.length > 0) console.log(`WRONG ${nameOf(tried)}\n${indented(tried.wrong)}`)
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${left} to go`)
+  else if (left % 50 === 0) console.error(`${left} to go`)
 }
 
 function nameOf({ part, faults }: Tried): string {
