@@ -1,7 +1,7 @@
 // What a run must come to, whatever was killed or lost in it. The run that recorded the points says what normal is.
 //   C1. Every job is there once, ended as it ends without a fault: status, result, and the last outcome of each step.
 //   C2. Every step that has an outcome was executed; never again after a result of it was recorded; and not more often than the
-//       faults allow: once, and once more where a process died or stood still.
+//       faults allow: once, and once more for each worker that was declared dead.
 //   C3. The result a job has is of the worker that held it: what a stale worker reports later changes nothing.
 //   C4. The audit, which records every change of a job, finds nothing wrong.
 import type { Json } from '../../src/core/json.ts'

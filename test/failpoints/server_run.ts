@@ -9,9 +9,9 @@ import { linesOf, type Lane } from './rig.ts'
 import type { RunResult } from './worker_run.ts'
 
 const tickMs = 10
-const stuckMs = 30_000
-const stopMs = 10_000
-const requestMs = 15_000
+const stuckMs = 120_000 // far more than it takes; on a busy machine it takes long
+const stopMs = 60_000
+const requestMs = 60_000
 
 interface Answer {
   status: number
