@@ -153,7 +153,7 @@ ${options.dedicated ? 'dedicated_worker: true\n' : ''}value:
 
   test('a flow that wants a worker of its own gets it, and lets it go', { timeout: 90_000 }, async () => {
     command(home, ['flow', 'push', flow({ code: double, dedicated: true }), 'f/own'])
-    await up.says(/"binding":"main:flow\/f\/own","msg":"starting its dedicated worker"/)
+    await up.says(/"tag":"main:flow\/f\/own","msg":"starting its dedicated worker"/)
     expect(command(home, ['flow', 'list']).out).toMatch(/^f\/own +Doubles +dedicated/m)
     expect(command(home, ['flow', 'run', 'f/own', '-d', '{"x": 4}', '--wait']).out).toBe('{"doubled":8}\n')
     command(home, ['flow', 'push', flow({ code: double }), 'f/own'])
