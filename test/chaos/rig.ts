@@ -25,6 +25,7 @@ const clockPreload = fileURLToPath(new URL('clock.mjs', import.meta.url))
 const adminToken = 'chaos-token-chaos-token-chaos'
 const startMs = 60_000
 const stopMs = 40_000
+const endMs = 300
 
 export interface RigOptions {
   /** Whose dist is run: the project's, or a copy with a planted bug. */
@@ -96,6 +97,9 @@ const open = new Set<{ home: string; children: Set<ChildProcess>; smallDisk: str
 process.on('exit', () => {
   for (const { home, children, smallDisk } of open) {
     for (const child of children) killTree(child.pid!)
+    const postmaster = findPostmaster(join(home, 'pg', 'data'))
+    if (postmaster) killTree(postmaster.pid)
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, endMs) // until the last of them has closed its files
     if (smallDisk) unmountSmallDisk(smallDisk)
     rmSync(home, { recursive: true, force: true })
   }

@@ -84,6 +84,9 @@ function chosenFaults() {
   return faults.filter((fault) => names.includes(fault.name))
 }
 
+// Whoever interrupts it leaves nothing behind either: rig.ts and controls.ts clean up at the exit.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130))
+
 if (options.help) {
   console.log(usage)
   process.exit(0)
