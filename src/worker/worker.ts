@@ -6,12 +6,11 @@
 //   K3. A deploy is no restart: new jobs get the new plan and runners, running ones finish on theirs, then those stop.
 import { randomUUID } from 'node:crypto'
 import { hostname } from 'node:os'
-import { messageOf } from '../core/errors.ts'
 import type { Sandbox } from '../core/expr/expression.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
 import { systemClock, type Clock, type Timer } from '../store/clock.ts'
-import { blamesRows, isOutage, type Database } from '../store/db.ts'
+import type { Database } from '../store/db.ts'
 import { createListener } from '../store/listen.ts'
 import {
   canceledJobs,
@@ -19,15 +18,9 @@ import {
   notify,
   readJournal,
   readyAgain,
-  reapWorkers,
-  recordRefusals,
-  releaseJobs,
-  setProgress,
-  wakeDueJobs,
   workChannel,
   type ClaimedJob,
   type JournalRow,
-  type Reaped,
 } from '../store/jobs.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
 import { createAnswers } from './answers.ts'
@@ -37,10 +30,13 @@ import { createCommitter, type Committer } from './committer.ts'
 import { takeLease, type Lease } from './lease.ts'
 import { outageLog } from './outage_log.ts'
 import { createPlans } from './plans.ts'
-import { createCounters, someOf, type WorkerCounters, type WorkerLog } from './report.ts'
-import type { Run } from './run.ts'
+import { createProgress } from './progress.ts'
+import { createReleases } from './releases.ts'
+import { createCounters, type WorkerCounters, type WorkerLog } from './report.ts'
+import { createRetrying } from './retrying.ts'
 import { createRuns, type Runs } from './runs.ts'
 import { createTracing } from './tracing.ts'
+import { createUpkeep } from './upkeep.ts'
 
 export interface WorkerParts {
   db: Database
@@ -97,12 +93,8 @@ interface Incarnation {
   workerId: number
 }
 
-const duePerTick = 1_000
 const journalTickMs = 50
 const drainTickMs = 20
-// For others to find the database again, before the loss of their locks is taken for their death (as declare_dead does after
-// a restart of the server).
-const hintGraceMs = 5_000
 // For giving back what is left, after the drain.
 const giveBackMs = 5_000
 // A job's token outlives its longest step.
@@ -112,6 +104,7 @@ export function createWorker(parts: WorkerParts): Worker {
   const { db, limits, pool, clock = systemClock, listen = createListener } = parts
   const log = outageLog(parts.log, clock)
   const counters = createCounters()
+  const retrying = createRetrying({ clock, log })
   const tags = [...parts.bindings, ...parts.tags]
   const plans = createPlans({
     db,
@@ -123,11 +116,10 @@ export function createWorker(parts: WorkerParts): Worker {
   })
   const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
   const tracing = createTracing()
-  const progress = createProgress()
+  const progress = createProgress({ db, log })
   const answers = createAnswers({ db, clock, limits })
   /** What the listener and the timers talk to: the incarnation that lives now. */
   let living: Incarnation | null = null
-  let outageAtMs = -Infinity
 
   async function run(stop: AbortSignal): Promise<void> {
     await retrying(() => (stop.aborted ? Promise.resolve() : bindings.refresh()))
@@ -140,6 +132,8 @@ export function createWorker(parts: WorkerParts): Worker {
       onConnect: () => living?.claims.wakeAll(),
       report: (event) => log.warn(event, 'listener'),
     })
+    const takenOver = () => living?.claims.suspect()
+    const upkeep = createUpkeep({ db, clock, limits, counters, wakeOthers, takenOver, log })
     const timers = [
       clock.every(limits.pollMs, () => living?.claims.wakeAll()),
       clock.every(journalTickMs, () => living?.runs.journalOld(clock.nowMs())),
@@ -208,7 +202,7 @@ export function createWorker(parts: WorkerParts): Worker {
     })
     const held = runs
     const starting = new Set<ClaimedJob>() // jobs claimed whose plan or journal is still being read
-    const releases = createReleases(workerId, held)
+    const releases = createReleases({ db, clock, workerId, runs: held, counters, retrying, wakeOthers, log })
     const claims = createClaims({
       db,
       clock,
@@ -302,84 +296,6 @@ export function createWorker(parts: WorkerParts): Worker {
     if (jobs.some((job) => job.canceled_by !== null)) void pollControl()
   }
 
-  /** Jobs given back (parked for a retry, or left behind when stopping), some per statement. */
-  function createReleases(workerId: number, runs: Runs) {
-    let waiting: Run[] = []
-    let busy: Promise<void> | null = null
-    const parkedOf = ({ id, epoch, parkUntilMs }: Run) => ({
-      id,
-      epoch,
-      parkMs: parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs(),
-    })
-
-    async function send(): Promise<void> {
-      while (waiting.length > 0) {
-        const batch = waiting
-        waiting = []
-        await release(batch)
-      }
-      busy = null
-    }
-
-    /** Never rejects: what the database does not take ends its own job, not this worker. */
-    async function release(batch: Run[]): Promise<void> {
-      try {
-        let sent = 0
-        const { tags: readyTags, strangers } = await retrying(() => {
-          sent += 1
-          return releaseJobs(db.pool, workerId, batch.map(parkedOf))
-        }, blamesRows)
-        if (strangers.length > 0) refused(batch, strangers, sent > 1)
-        for (const run of batch) runs.drop(run)
-        // Those not told find it when they poll.
-        if (batch.some((run) => run.parkUntilMs === null)) await wakeOthers(readyTags).catch(() => {})
-      } catch (error) {
-        log.error({ err: error, jobs: batch.map(({ id }) => id) }, 'the database refused to take jobs back')
-        if (batch.length > 1) for (const run of batch) await release([run])
-        else runs.refuse(batch[0]!.job, messageOf(error), batch[0]!.records)
-      }
-    }
-
-    function refused(batch: Run[], strangers: string[], resent: boolean): void {
-      counters.refused += strangers.length
-      const jobs = batch.filter((run) => strangers.includes(run.id))
-      recordRefusals(db.pool, { workerId, what: 'release', jobs, resent }).catch((error: unknown) => {
-        log.warn({ err: error, jobs: jobs.length }, 'refused releases were not recorded for the audit')
-      })
-    }
-
-    return {
-      push(run: Run): void {
-        waiting.push(run)
-        busy ??= Promise.resolve().then(send)
-      },
-      async flushed(): Promise<void> {
-        await busy
-      },
-    }
-  }
-
-  /** How far steps are: what a step said last is what counts, so there is one write at a time, and one value waiting a step. */
-  function createProgress() {
-    const waiting = new Map<string, number>()
-    let busy: Promise<void> | null = null
-
-    async function send(): Promise<void> {
-      for (const [stepJobId, percent] of waiting) {
-        waiting.delete(stepJobId)
-        await setProgress(db.pool, stepJobId, percent).catch((error: unknown) => log.warn({ err: error }, 'progress not stored'))
-      }
-      busy = null
-    }
-
-    return {
-      set(stepJobId: string, percent: number): void {
-        waiting.set(stepJobId, percent)
-        busy ??= Promise.resolve().then(send)
-      },
-    }
-  }
-
   /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
   async function drain(runs: Runs, starting: Set<ClaimedJob>): Promise<boolean> {
     const began = clock.monotonicMs()
@@ -422,39 +338,6 @@ export function createWorker(parts: WorkerParts): Worker {
     }
   }
 
-  /** What any worker does for all: dead workers' jobs go back, jobs whose time has come become ready. */
-  async function upkeep(): Promise<void> {
-    try {
-      // After an outage nobody's heartbeat is fresh, and a standby that was promoted holds nobody's lock: only leases count.
-      const steady = clock.monotonicMs() - outageAtMs > hintGraceMs
-      const hintAfterMs = steady ? limits.hintAfterMs : limits.leaseMs
-      const reaped = await reapWorkers(db.pool, { hintAfterMs, lostMax: limits.lostMax })
-      if (reaped.workers) {
-        tellOfTakeOver(reaped)
-        living?.claims.suspect()
-      }
-      const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
-      await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])
-    } catch (error) {
-      if (isOutage(error)) outageAtMs = clock.monotonicMs()
-      else log.error({ err: error }, 'upkeep failed')
-    }
-  }
-
-  function tellOfTakeOver(reaped: Reaped): void {
-    const { workers, jobs_back: back, jobs_poisoned: poisoned } = reaped
-    counters.workersTakenOver += workers?.length ?? 0
-    counters.jobsTakenOver += back
-    counters.jobsPoisoned += poisoned
-    log.warn({ workers, back, jobs: someOf(reaped.back_ids ?? []) }, 'dead workers: their jobs are ready again')
-    if (poisoned > 0) {
-      log.error(
-        { poisoned, jobs: someOf(reaped.poison_ids ?? []) },
-        'poison: workers that ran these jobs died too often; they failed',
-      )
-    }
-  }
-
   function state(): WorkerState {
     if (!living)
       return {
@@ -483,22 +366,6 @@ export function createWorker(parts: WorkerParts): Worker {
     for (const tag of ready) {
       living?.claims.wake(tag, true)
       await notify(db.pool, workChannel, readyAgain + tag)
-    }
-  }
-
-  /** Until it succeeds: a worker outlives whatever is wrong with its database, and says so. */
-  /** `hopeless`: errors after which trying again cannot help. */
-  async function retrying<T>(work: () => Promise<T>, hopeless: (error: unknown) => boolean = () => false): Promise<T> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        return await work()
-      } catch (error) {
-        if (hopeless(error)) throw error
-        const outage = isOutage(error)
-        if (outage) log.warn({ err: error }, 'the database is away; trying again')
-        else log.error({ err: error }, 'the database refuses; trying again')
-        await clock.pause(Math.min(outage ? 1_000 : 10_000, 50 * 2 ** attempt))
-      }
     }
   }
 

@@ -150,7 +150,7 @@ export const mutants: readonly Mutant[] = [
     replace: `job.state === 'parked' && job.run_at! - 2_000 <= nowMs)`,
   }),
   mutant('parked-by-the-workers-clock', 'how long a job is parked is measured on the wall clock of a worker', {
-    file: 'src/worker/worker.ts',
+    file: 'src/worker/releases.ts',
     find: 'parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs()',
     replace: 'parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs() + (clock.nowMs() % 86_400_000) / 1_000',
   }),
