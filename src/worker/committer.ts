@@ -149,7 +149,7 @@ export function createCommitter(parts: {
         try {
           const askedMs = clock.monotonicMs()
           const strangers = await commit(client, text, told)
-          clients.push(client)
+          keep(client)
           count(batch.length, clock.monotonicMs() - askedMs)
           settle(batch, strangers, told, attempt > 0)
           return
@@ -160,10 +160,16 @@ export function createCommitter(parts: {
             log[isOutage(error) ? 'warn' : 'error']({ err: error, attempt }, 'commit failed; trying again')
             continue
           }
-          clients.push(client)
+          keep(client)
           return refusedByDatabase(batch, error)
         }
       }
+    }
+
+    /** For the next batch; or, where close() came while it was busy, no more. */
+    function keep(client: pg.Client): void {
+      if (over.signal.aborted) client.end().catch(() => {})
+      else clients.push(client)
     }
 
     function count(rows: number, ms: number): void {

@@ -43,6 +43,8 @@ export class Run implements Finished {
   timer: Timer | null = null
   /** Set when the run is over (finished, parked or dropped). */
   over = false
+  /** It was committed, given back or dropped: nobody counts it any more. */
+  left = false
   text = ''
   status = ''
   result: JsonText = 'null'

@@ -65,9 +65,15 @@ export function createRuns(parts: RunsParts): Runs {
   const runs = new Map<string, Run>()
   const driver: Driver = { nowMs: clock.nowMs, take, say, progress }
   const journalEnds: JournalEnds = { durable, refused: drop, unstorable }
-  const forget = (run: Run): boolean => runs.get(run.id) === run && runs.delete(run.id)
+  /** It is no longer held. False if it left before: a dropped run whose commit is answered late, say. */
+  const leave = (run: Run): boolean => {
+    if (run.left) return false
+    run.left = true
+    if (runs.get(run.id) === run) runs.delete(run.id) // not if it was given back and claimed again meanwhile
+    return true
+  }
   const ended: RunEnd = (run, silent) => {
-    forget(run)
+    if (!leave(run)) return
     run.trace?.end(run.status)
     parts.onCommitted(run, silent)
   }
@@ -349,7 +355,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.over = true
     run.timer?.cancel()
     for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
-    if (!forget(run)) return
+    if (!leave(run)) return
     run.trace?.end('')
     parts.onDropped(run)
   }
