@@ -86,12 +86,16 @@ export async function takeLease(parts: {
     }
   }
 
-  const timer = clock.every(limits.heartbeatMs, () => {
+  /** One at a time, the first one too: a second one beside it would connect for itself, and one of the two would never end. */
+  function pulse(): Promise<void> {
     beating ??= beat().finally(() => {
       beating = null
     })
-  })
-  await beat()
+    return beating
+  }
+
+  const timer = clock.every(limits.heartbeatMs, () => void pulse())
+  await pulse()
 
   async function end(): Promise<void> {
     over = true
