@@ -5,6 +5,7 @@ import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer as createSocket } from 'node:net'
+import { setTimeout as pause } from 'node:timers/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -27,6 +28,7 @@ import { flows, script, type FlowName } from './flows.ts'
 
 const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const token = 'failpoints-token-failpoints-token'
+const sessionsMs = 30_000
 const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' }, pino.destination(2))
 
 export type Runnable = FlowName | 'script'
@@ -46,6 +48,8 @@ export interface Lane {
   rescue(tags: string[]): { stop(): Promise<void> }
   /** A server in this process, in the place of one that died. */
   serve(): Promise<{ close(): Promise<void> }>
+  /** Once a run is over: sessions of the product that do not end, as faults. */
+  sessionsLeft(): Promise<string[]>
   close(): Promise<void>
 }
 
@@ -191,6 +195,17 @@ async function openLane(parts: { url: string; home: string; versions: Record<Run
       const app = await createServer({ db, limits, home, baseUrl: `http://127.0.0.1:${port}`, log })
       await app.listen({ host: '127.0.0.1', port })
       return app
+    },
+    async sessionsLeft() {
+      for (const deadline = performance.now() + sessionsMs; ;) {
+        const { rows } = await db.pool.query<{ name: string }>(
+          `select application_name as name from pg_stat_activity
+            where datname = current_database() and backend_type = 'client backend' and application_name <> 'failpoints'`,
+        )
+        if (rows.length === 0) return []
+        if (performance.now() > deadline) return rows.map(({ name }) => `a session is left open: ${name}`)
+        await pause(20)
+      }
     },
     async close() {
       for (const subject of subjects) subject.child.kill('SIGKILL')

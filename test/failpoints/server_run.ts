@@ -144,6 +144,7 @@ export async function serverRun(
   await (await (second ?? lane.serve())).close()
   await worker.stop()
 
+  faults.push(...(await lane.sessionsLeft()))
   const sent = await jobsOf(lane, tag)
   faults.push(...faultsOfAnswers(sent, answered))
   if (faults.length === 0) {

@@ -97,6 +97,7 @@ export async function workerRun(
     }
   }
   await rescuer?.stop()
+  faults.push(...(await lane.sessionsLeft()))
   const lines = linesOf(record)
   const executionsMax = 1 + (await deathsOf(lane, tag))
   const over = { sent, effects, expected: expected ?? {}, executionsMax, recorded: atDeath, beganMs }
@@ -125,7 +126,7 @@ function jobOf(lane: Lane, runnable: Runnable, job: { name: string; tag: string;
   return { name: job.name, id, text }
 }
 
-/** Two jobs of a worker that died without a word: one to be taken over, and one whose workers died three times before. */
+/** Jobs of a worker that died without a word: one to be taken over, one whose workers die often, and one lost once too often. */
 async function jobsOfDeadWorker(lane: Lane, tag: string, effects: string): Promise<Sent[]> {
   const { db } = lane
   const sent: Sent[] = []
@@ -137,6 +138,7 @@ async function jobsOfDeadWorker(lane: Lane, tag: string, effects: string): Promi
   await enqueue('poison')
   for (let died = 0; died <= defaultLimits.lostMax; died++) {
     if (died === defaultLimits.lostMax) await enqueue('taken over')
+    if (died === defaultLimits.lostMax + 1 - defaultLimits.suspectAfter) await enqueue('suspect')
     const [row] = await run<{ id: number }>(db.pool, 'register_worker', ['dead', [tag], 'nowhere', 0, '', 1])
     await claimJobs(db.pool, { workerId: row!.id, tag, jobsMax: 10, round: 0 })
     // Its last heartbeat is long ago.
