@@ -140,8 +140,14 @@ export interface JournalRow {
   record: JsonText
 }
 
-export function readJournal(on: Queryable, jobIds: readonly string[]): Promise<JournalRow[]> {
-  return run<JournalRow>(on, 'read_journal', [jobIds])
+/** The journals of jobs that this worker still holds under these epochs; nothing of the others. */
+export function readJournal(
+  on: Queryable,
+  workerId: number,
+  jobs: readonly { id: string; epoch: number }[],
+): Promise<JournalRow[]> {
+  const held = JSON.stringify(jobs.map(({ id, epoch }) => ({ id, epoch })))
+  return run<JournalRow>(on, 'read_journal', [workerId, held])
 }
 
 /** Gives jobs back to the queue (`parkMs` null) or parks them for so long. `strangers`: those that were no longer ours. */

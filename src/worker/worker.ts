@@ -213,7 +213,7 @@ export function createWorker(parts: WorkerParts): Worker {
       known: () => [...starting, ...held.all()],
       capacity: () => pool.capacity(),
       full: () => committer.backlogBytes() > limits.commitBacklogBytesMax || committer.logBytes() > limits.logBacklogBytesMax / 2,
-      take: (jobs) => take(jobs, held, starting),
+      take: (jobs) => take(jobs, workerId, held, starting),
       counters,
       log,
       ...(parts.concurrency === undefined ? {} : { concurrency: parts.concurrency }),
@@ -249,7 +249,7 @@ export function createWorker(parts: WorkerParts): Worker {
   }
 
   /** HOT for jobs whose plan is loaded and which have no journal: at once. The others wait for one round trip. */
-  function take(jobs: ClaimedJob[], runs: Runs, starting: Set<ClaimedJob>): void {
+  function take(jobs: ClaimedJob[], workerId: number, runs: Runs, starting: Set<ClaimedJob>): void {
     let later: ClaimedJob[] | null = null
     let askedToStop = false
     for (const job of jobs) {
@@ -263,15 +263,15 @@ export function createWorker(parts: WorkerParts): Worker {
     if (askedToStop) void pollControl()
     if (later) {
       for (const job of later) starting.add(job)
-      void startLater(later, runs, starting)
+      void startLater(later, workerId, runs, starting)
     }
   }
 
-  async function startLater(jobs: ClaimedJob[], runs: Runs, starting: Set<ClaimedJob>): Promise<void> {
+  async function startLater(jobs: ClaimedJob[], workerId: number, runs: Runs, starting: Set<ClaimedJob>): Promise<void> {
     const versions = [...new Set(jobs.map((job) => job.version_id))]
-    const journaled = jobs.filter((job) => job.journaled).map((job) => job.id)
+    const journaled = jobs.filter((job) => job.journaled)
     const [rows] = await Promise.all([
-      retrying(() => (journaled.length > 0 ? readJournal(db.pool, journaled) : Promise.resolve([]))),
+      retrying(() => (journaled.length > 0 ? readJournal(db.pool, workerId, journaled) : Promise.resolve([]))),
       ...versions.map((version) => retrying(() => plans.load(version))),
     ])
     if (living?.runs !== runs) return // the lease was lost meanwhile
@@ -285,6 +285,10 @@ export function createWorker(parts: WorkerParts): Worker {
       starting.delete(job)
       const plan = plans.loaded(job.version_id)!
       const journal = journals.get(job.id) ?? []
+      if (job.journaled && journal.length === 0) {
+        bindings.left(job.version_id) // it is with another worker by now: to begin anew would be to do again what is recorded
+        continue
+      }
       if (plan instanceof Error)
         runs.refuse(
           job,

@@ -88,7 +88,7 @@ class Sequence {
     if (draw < 0.96) return { name: 'cancel_job', values: ['main', this.#id(), 'me', 'enough'], session }
     if (draw < 0.97) return { name: 'stop_worker', values: [worker], session }
     if (draw < 0.99) return { name: 'read_outcomes', values: [[...new Set([this.#id(), this.#id()])]], session }
-    return { name: 'read_journal', values: [[...new Set([this.#id(), this.#id()])]], session }
+    return { name: 'read_journal', values: [worker, this.#held(({ id, epoch }) => ({ id, epoch }))], session }
   }
 
   #whole(below: number): number {

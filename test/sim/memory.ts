@@ -283,9 +283,10 @@ const statements: Record<string, Statement> = {
     return [...strangers].map((id) => ({ id }))
   },
 
-  read_journal(store, [ids]) {
+  read_journal(store, [workerId, document]) {
+    const ids = items<{ id: string; epoch: number }>(document).flatMap((item) => held(store, workerId, item)?.id ?? [])
     const rows: Row[] = []
-    for (const id of [...(ids as string[])].sort()) {
+    for (const id of ids.sort()) {
       const records = [...(store.journal.get(id) ?? [])].sort((a, b) => a[0] - b[0])
       for (const [n, record] of records) rows.push({ job_id: id, n, record })
     }

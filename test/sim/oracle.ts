@@ -65,9 +65,10 @@ export class Oracle {
   }
 
   /** A worker lets a runner begin attempt n. */
-  begins(call: { id: string; epoch: number; n: number; stepId: string; strict: boolean }): void {
+  begins(call: { id: string; epoch: number; n: number; strict: boolean; fromNothing: boolean }): void {
     const { id, n } = call
     this.#executed.add(`${id} ${n}`)
+    if (call.fromNothing) this.#world.fail(`${id} has a journal, and a worker begins it from nothing`)
     const job = this.store.jobs.get(id)
     if (!job || job.epoch !== call.epoch) return // a zombie's: it cannot know, and nothing of it is recorded
     const records = this.store.recordsOf(id).map((text) => JSON.parse(text) as StepRecord)

@@ -355,7 +355,8 @@ function poolOf(process: Process, oracle: Oracle): RunnerPool {
       process.after(0.3, () => {
         if (settled.has(call)) return
         const strict = run.loaded!.plan.strict
-        oracle.begins({ id: run.id, epoch: run.epoch, n, stepId, strict })
+        const fromNothing = run.job.journaled && run.records.length === 0
+        oracle.begins({ id: run.id, epoch: run.epoch, n, strict, fromNothing })
         const ms = durationMs()
         const outcome = outcomeOf({ jobId: run.id, stepId, n, args: call.args })
         process.after(ms, () => {

@@ -153,7 +153,10 @@ test('a journal is kept for its holder only, in order, and goes with the job', a
   expect(await appendJournal(db.pool, 1, `[${entry(2, 1)},${entry(1, 1)}]`)).toEqual([])
   expect(await appendJournal(db.pool, 1, `[${entry(3, 7)}]`)).toEqual([job!.id])
   expect(await appendJournal(db.pool, 2, `[${entry(3, 1)}]`)).toEqual([job!.id])
-  expect((await readJournal(db.pool, [job!.id])).map((row) => row.n)).toEqual([1, 2])
+  expect((await readJournal(db.pool, 1, [job!])).map((row) => row.n)).toEqual([1, 2])
+  // Whoever does not hold the job (any more) reads nothing of it.
+  expect(await readJournal(db.pool, 2, [job!])).toEqual([])
+  expect(await readJournal(db.pool, 1, [{ ...job!, epoch: job!.epoch + 1 }])).toEqual([])
   await finishJobs(db.pool, 1, finished([job!]))
   expect(await count('job_journal')).toBe(0)
 })
