@@ -104,11 +104,6 @@ export const mutants: readonly Mutant[] = [
     find: 'const journal = journals.get(job.id) ?? []',
     replace: 'const journal: JournalRow[] = []',
   }),
-  mutant('journal-read-too-late', 'a worker that lost a job while it read its journal takes nothing for an empty one', {
-    file: 'src/worker/worker.ts',
-    find: 'if (job.journaled && journal.length === 0) {',
-    replace: 'if (false) {',
-  }),
   mutant('unknown-claims-forgotten', 'jobs of a claim whose answer was lost are not looked for', {
     file: 'src/worker/claims.ts',
     find: 'if (unsure) await settle(client)',
