@@ -60,7 +60,9 @@ test('nothing of a session is left behind for whoever is lent the connection nex
   )
   expect(new Set(settings.map(({ rows }) => rows[0]!.lock))).toEqual(new Set(['0']))
   await keepPartitions(db, { retentionDays: 30 })
-  const { rows } = await direct.pool.query(`select 1 from pg_locks where locktype = 'advisory'`)
+  const { rows } = await direct.pool.query(
+    `select 1 from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())`,
+  )
   expect(rows).toEqual([])
 })
 
