@@ -102,7 +102,8 @@ test('after a kill -9 under load every check holds: exit code 0', async () => {
   expect(report.checks.filter((check) => check.status !== 'holds')).toEqual([])
   expect(report).toMatchObject({ holds: true, recording: { on: true } })
   expect(report.history).toMatchObject({ attempted: events, landed: events, finished: events, lost: 0, phantom: 0, recovered: 0 })
-  expect(report.recording.transitions).toBeGreaterThan(3 * events)
+  // Accepted, claimed, ended; what the killed worker held at that moment, if anything, comes on top.
+  expect(report.recording.transitions).toBeGreaterThanOrEqual(3 * events)
   second.kill('SIGTERM')
   await second.ended
 }, 90_000)
