@@ -93,6 +93,14 @@ test('after a kill -9 under load every check holds: exit code 0', async () => {
   const line = (id: string, n: number) => JSON.stringify({ op: `event ${n}`, kind: 'ok', id })
   writeFileSync(historyFile, `${ids.map(line).join('\n')}\n`)
   while ((await count('select count(*) as n from job_done')) < events / 10) continue
+  // Killed while it holds jobs, so that some are taken over: it stands still while that is looked at.
+  for (
+    first.kill('SIGSTOP');
+    (await count("select count(*) as n from job where state = 'running'")) === 0;
+    first.kill('SIGSTOP')
+  ) {
+    first.kill('SIGCONT')
+  }
   first.kill('SIGKILL')
   const second = await startWorker()
   while ((await count('select count(*) as n from job')) > 0) continue
@@ -102,8 +110,7 @@ test('after a kill -9 under load every check holds: exit code 0', async () => {
   expect(report.checks.filter((check) => check.status !== 'holds')).toEqual([])
   expect(report).toMatchObject({ holds: true, recording: { on: true } })
   expect(report.history).toMatchObject({ attempted: events, landed: events, finished: events, lost: 0, phantom: 0, recovered: 0 })
-  // Accepted, claimed, ended; what the killed worker held at that moment, if anything, comes on top.
-  expect(report.recording.transitions).toBeGreaterThanOrEqual(3 * events)
+  expect(report.recording.transitions).toBeGreaterThan(3 * events)
   second.kill('SIGTERM')
   await second.ended
 }, 90_000)
