@@ -51,12 +51,34 @@ test('a short claim is followed by one from the start if older jobs may have bee
   expect(cursor.found(jobsAt(5_000), false, 103)).toBe(false)
 })
 
+/** A claim from the start, asked for at `atMs`, that took so long. */
+function walk(cursor: Cursor, atMs: number, tookMs: number): void {
+  cursor.again()
+  expect(cursor.begin(atMs)).toBe(start)
+  expect(cursor.found(jobsAt(10_000), false, atMs + tookMs)).toBe(false)
+}
+
 test('claims from the start that take long are rare, and are not forgotten', () => {
   const cursor = new Cursor()
-  cursor.begin(0)
-  expect(cursor.found(jobsAt(10_000), false, 500)).toBe(false) // half a second: the next one ten seconds later
+  walk(cursor, 0, 400)
+  walk(cursor, 1_500, 400) // as long as the last: 8 seconds of rest
   cursor.again()
-  expect(cursor.begin(1_000)).toBe(firstIdAt(8_000))
-  expect(cursor.found([], false, 1_001)).toBe(false)
-  expect(cursor.begin(10_600)).toBe(start)
+  expect(cursor.begin(9_000)).toBe(firstIdAt(8_000))
+  expect(cursor.found([], false, 9_001)).toBe(false)
+  expect(cursor.begin(10_000)).toBe(start)
+})
+
+test('one slow answer is not taken for a long walk', () => {
+  const cursor = settled()
+  walk(cursor, 1_000, 6_000)
+  cursor.again()
+  expect(cursor.begin(8_500)).toBe(start)
+})
+
+test('however long they take, the next one comes within ten seconds', () => {
+  const cursor = settled()
+  walk(cursor, 1_000, 60_000)
+  walk(cursor, 70_000, 60_000)
+  cursor.again()
+  expect(cursor.begin(140_000)).toBe(start)
 })
