@@ -153,11 +153,14 @@ create table job (
   parent_slot integer,
   canceled_by text,
   canceled_reason text,
-  trace text -- W3C Trace Context it came with: traceparent, and tracestate after a space
+  trace text, -- W3C Trace Context it came with: traceparent, and tracestate after a space
+  signals integer not null default 0, -- that it has had
+  signals_wanted integer -- when waiting: made ready by so many
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index job_ready on job (tag, priority desc, id) where state = 'ready';
 create index job_lost on job (tag, id) where state = 'ready' and lost > 0;
 create index job_parked on job (run_at) where state = 'parked';
+create index job_waiting on job (run_at) where state = 'waiting' and run_at is not null;
 create index job_canceled on job (worker_id) where canceled_by is not null;
 
 -- Ordered records of jobs that live long. A short job never has a row here.
@@ -167,6 +170,28 @@ create table job_journal (
   record json not null,
   primary key (job_id, n)
 ) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
+
+-- Answers to waiting steps, in the order they came. step: which of the job's steps (0: whatever waits next).
+create table signal (
+  job_id uuid not null,
+  seq integer not null,
+  step integer not null,
+  resume_id bigint not null, -- the number its sender gave it: each counts once per step
+  approver text,
+  approved boolean not null,
+  payload json not null,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (job_id, seq),
+  unique (job_id, step, resume_id)
+);
+
+-- Times that waiting jobs wait for, by the database's clock. key: which wait of the job.
+create table job_wait (
+  job_id uuid not null,
+  key integer not null,
+  until timestamptz not null,
+  primary key (job_id, key)
+);
 
 -- Finished jobs, in daily partitions by range of id (UUIDv7 is time). Partitions are made ahead and dropped by
 -- retention; job_done_rest takes what has no partition (a job that finished after its day was dropped).

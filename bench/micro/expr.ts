@@ -19,6 +19,8 @@ const scope: Scope = {
   previous: () => result,
   previousText: () => resultText,
   flowEnvText: () => '{"K":1}',
+  allItersText: () => '[]',
+  approvalsOf: () => [],
   errorText: () => undefined,
 }
 

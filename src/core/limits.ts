@@ -31,8 +31,12 @@ export interface Limits {
   pageRowsMax: number
   /** Modules of one flow, nested ones included. */
   flowModulesMax: number
-  /** Steps one job may start: its step ids have 16 bits. */
+  /** Steps one job may start, iterations and branches included: its step ids have 16 bits. */
   stepsMax: number
+  /** Flows inside of flows. */
+  flowDepthMax: number
+  /** Iterations of one loop under way at a time. */
+  loopWidthMax: number
   /** Jobs one worker holds at a time, claimed and not yet committed. */
   workerJobsMax: number
   /** Bytes of the jobs one worker holds, by what jobs weighed so far; always one job. */
@@ -53,6 +57,8 @@ export interface Limits {
   journalAfterMs: number
   /** A retry that waits longer gives its worker slot back. */
   parkAfterMs: number
+  /** The longest wait of a job: a year and a day. */
+  waitMsMax: number
   leaseMs: number
   heartbeatMs: number
   /** A connection without an answer for so long is dead: cut, and made again. Heartbeats know sooner, well inside a lease. */
@@ -120,6 +126,8 @@ export const defaultLimits: Limits = {
   pageRowsMax: 1_000,
   flowModulesMax: 2_000,
   stepsMax: 65_535,
+  flowDepthMax: 50,
+  loopWidthMax: 1_000,
   workerJobsMax: 3_000,
   heldBytesMax: 128 * MiB,
   claimJobsMax: 500,
@@ -131,6 +139,7 @@ export const defaultLimits: Limits = {
   answersInFlightMax: 200,
   journalAfterMs: 200,
   parkAfterMs: 1_000,
+  waitMsMax: 366 * 86_400_000,
   leaseMs: 15_000,
   heartbeatMs: 400,
   databaseAnswerMs: 30_000,

@@ -3,6 +3,7 @@
 //   D2. Artifacts, version, the path's row and the message to workers are one transaction.
 //   D3. Deploys of one path come one after another; the last to commit is current, and its version has the highest id.
 //   D4. A script is a flow of one step, `script`, whose inputs are the job's arguments.
+import { modulesOf } from '../core/flow/modules.ts'
 import { EngineError } from '../core/errors.ts'
 import { languages, type FlowValue, type Language } from '../core/flow/definition.ts'
 import type { Built } from '../core/flow/plan.ts'
@@ -176,16 +177,14 @@ export function createDeployer({ db, limits, home }: { db: Database; limits: Lim
 
 /** Every step of the flow with code of its own, by id. */
 function sourcesOf(value: FlowValue, path: string, at: string, locks: Map<string, string>): Map<string, Source> {
-  const modules = value.modules.map((module, i) => ({ module, at: `${at}.modules[${i}]` }))
-  if (value.failure_module) modules.push({ module: value.failure_module, at: `${at}.failure_module` })
   const sources = new Map<string, Source>()
-  for (const { module, at } of modules) {
+  for (const { module, at: here } of modulesOf(value, at)) {
     if (module.value.type !== 'rawscript') continue
     const { content, lock } = module.value
     const language = module.value.language as Language
     const earlier = isNode(language) ? (locks.get(module.id) ?? null) : null
     const name = `${path}/${module.id}.${extensions[language]}`
-    sources.set(module.id, { language, content, lock: lock || earlier, name, at: `${at}.value.content` })
+    sources.set(module.id, { language, content, lock: lock || earlier, name, at: `${here}.value.content` })
   }
   return sources
 }

@@ -60,6 +60,8 @@ export interface ClaimedJob {
   waited: boolean
   /** See core/trace.ts. */
   trace: string | null
+  /** Signals it has had. */
+  signals: number
 }
 
 export function claimJobs(
@@ -106,8 +108,17 @@ export async function settleClaims(
  * `batch`: a JSON array of {id, epoch, status, result, steps}. Gives the ids that were no longer ours. `tell`: the commit
  * itself announces what callers wait for (see answers.ts); for small batches.
  */
-export async function finishJobs(on: Queryable, workerId: number, batch: JsonText, tell = false): Promise<string[]> {
-  const rows = await runRouted<{ id: string | null }>(on, 'finish_jobs', [workerId, batch, tell])
+export function finishJobs(on: Queryable, workerId: number, batch: JsonText, tell = false): Promise<string[]> {
+  return finishBy('finish_jobs', on, workerId, batch, tell)
+}
+
+/** The same for jobs that have waited: see signals.ts. */
+export function finishWaited(on: Queryable, workerId: number, batch: JsonText, tell = false): Promise<string[]> {
+  return finishBy('finish_waited', on, workerId, batch, tell)
+}
+
+async function finishBy(name: string, on: Queryable, workerId: number, batch: JsonText, tell: boolean): Promise<string[]> {
+  const rows = await runRouted<{ id: string | null }>(on, name, [workerId, batch, tell])
   return rows.flatMap((row) => row.id ?? [])
 }
 
@@ -150,23 +161,37 @@ export function readJournal(
   return run<JournalRow>(on, 'read_journal', [workerId, held])
 }
 
-/** Gives jobs back to the queue (`parkMs` null) or parks them for so long. `strangers`: those that were no longer ours. */
+/** A job given back: at once (`parkMs` null), for so long, or until it has `wanted` signals more than the `seen` ones. */
+export interface Release {
+  id: string
+  epoch: number
+  parkMs: number | null
+  wanted?: number
+  seen?: number
+  /** Times of its waits, to be kept for it. */
+  waits?: readonly { key: number; ms: number }[] | null
+}
+
+/** Gives jobs back to the queue. `strangers`: those that were no longer ours. `tags`: of those that are ready. */
 export async function releaseJobs(
   on: Queryable,
   workerId: number,
-  jobs: readonly { id: string; epoch: number; parkMs: number | null }[],
+  jobs: readonly Release[],
 ): Promise<{ tags: string[]; strangers: string[] }> {
   const batch = JSON.stringify(
-    jobs.map((job) => ({
-      id: job.id,
-      epoch: job.epoch,
-      run_in_ms: job.parkMs === null ? null : Math.max(0, Math.ceil(job.parkMs)),
+    jobs.map(({ id, epoch, parkMs, wanted = 0, seen = 0, waits = null }) => ({
+      id,
+      epoch,
+      run_in_ms: parkMs === null ? null : Math.max(0, Math.ceil(parkMs)),
+      wanted,
+      seen,
+      waits,
     })),
   )
-  const rows = await run<{ id: string; tag: string }>(on, 'release_jobs', [workerId, batch])
+  const rows = await run<{ id: string; tag: string; ready: boolean }>(on, 'release_jobs', [workerId, batch])
   const back = new Set(rows.map((row) => row.id))
   return {
-    tags: [...new Set(rows.map((row) => row.tag))],
+    tags: [...new Set(rows.filter((row) => row.ready).map((row) => row.tag))],
     strangers: jobs.filter((job) => !back.has(job.id)).map((job) => job.id),
   }
 }
@@ -242,7 +267,7 @@ export function doneChannel(serverId: number): string {
 /** Payload: a tag that has ready jobs; or `* <tag>`: some that were accepted earlier have become ready (again). */
 export const workChannel = 'millrace_work'
 export const readyAgain = '* '
-/** Payload: `deploy <workspace> <path> <version id>` or `cancel <job id>`. */
+/** Payload: `deploy <workspace> <path> <version id>`, `cancel <job id>` or `signal <job id>`. */
 export const controlChannel = 'millrace_control'
 
 /** The longest payload Postgres takes is 7,999 bytes. */

@@ -1,12 +1,14 @@
 // Bindings: what a dedicated worker is dedicated to, and the versions it has warm.
 //   B1. refresh() makes the current version of every binding loaded and warm, then lets go of versions that are neither
 //       current nor run by any job. Told by a deploy, and asked by the poll in case that was lost.
+//       So are the versions of what their steps name, in turn, as those are deployed then.
 //   B2. A new version that cannot be warmed is reported and tried again when a job needs it; the old one goes on.
 import type { RunnerPool, RunnerSpec } from '../runner/pool_types.ts'
 import type { Database } from '../store/db.ts'
 import { currentFlow, currentScript } from '../store/versions.ts'
 import { messageOf } from '../core/errors.ts'
-import type { Plans } from './plans.ts'
+import type { LoadedPlan, Plans } from './plans.ts'
+import type { References } from './references.ts'
 import type { WorkerLog } from './report.ts'
 
 export interface Bindings {
@@ -22,6 +24,7 @@ export function createBindings(parts: {
   db: Database
   pool: RunnerPool
   plans: Plans
+  references: References
   bindings: readonly string[]
   replicas: Record<string, number>
   log: WorkerLog
@@ -30,6 +33,8 @@ export function createBindings(parts: {
   /** binding → its current version. */
   const current = new Map<string, string>()
   const running = new Map<string, number>()
+  /** binding → the versions that its steps name. */
+  const named = new Map<string, string[]>()
   const warned = new Set<string>()
   /** Bindings whose current version could not be warmed. */
   const cold = new Set<string>()
@@ -48,8 +53,8 @@ export function createBindings(parts: {
         continue
       }
       warned.delete(binding)
-      if (current.get(binding) === version.versionId) continue
-      await warm(binding, version.versionId)
+      if (current.get(binding) !== version.versionId) await warm(binding, version.versionId)
+      await warmNamed(binding, version.versionId)
     }
     await letGo()
   }
@@ -75,10 +80,37 @@ export function createBindings(parts: {
     running.set(versionId, running.get(versionId) ?? 0) // known, so that it is let go when the next one comes
   }
 
+  /** What the steps of a version name, and the steps of that. */
+  async function warmNamed(binding: string, versionId: string): Promise<void> {
+    const found = new Map<string, LoadedPlan>()
+    const open = [plans.loaded(versionId)]
+    for (let loaded = open.pop(); loaded; loaded = open.pop()) {
+      if (loaded instanceof Error) continue
+      for (const { run } of loaded.plan.steps) {
+        if (run.kind !== 'script' && run.kind !== 'flow') continue
+        const hash = run.kind === 'script' ? run.hash : null
+        const one = await parts.references.find({ workspaceId: loaded.plan.workspaceId, kind: run.kind, path: run.path, hash })
+        if (one instanceof Error || found.has(one.plan.versionId)) continue // a step that runs says that it is not there
+        found.set(one.plan.versionId, one)
+        open.push(one)
+      }
+    }
+    const before = new Set(named.get(binding))
+    named.set(binding, [...found.keys()])
+    for (const [id, one] of found) {
+      running.set(id, running.get(id) ?? 0)
+      if (before.has(id)) continue
+      const warmed = await Promise.allSettled(one.specs.map((spec) => pool.warm(spec, 1)))
+      for (const failed of warmed)
+        if (failed.status === 'rejected')
+          log.error({ tag: binding, version: id, reason: messageOf(failed.reason) }, 'a step could not be warmed')
+    }
+  }
+
   /** Old versions nobody runs: their runners stop, their plans go. */
   async function letGo(): Promise<void> {
     if (parts.bindings.length === 0) return // a shared worker's pool lets go by itself
-    const kept = new Set(current.values())
+    const kept = new Set([...current.values(), ...[...named.values()].flat()])
     for (const [versionId, jobs] of running) {
       if (jobs > 0 || kept.has(versionId)) continue
       running.delete(versionId)

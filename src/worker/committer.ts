@@ -11,7 +11,7 @@ import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, isOutage, type Database } from '../store/db.ts'
-import { appendJournal, appendLogs, finishJobs, recordRefusals, type LogPiece } from '../store/jobs.ts'
+import { appendJournal, appendLogs, finishJobs, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 /** A finished job on its way to job_done. */
@@ -24,6 +24,8 @@ export interface Finished {
   unstorable(reason: string): boolean
   /** A caller waits for it. */
   readonly awaited: boolean
+  /** Signals or times are kept for it. */
+  readonly waited: boolean
   /** `refused`: it was not ours any more. `told`: the commit itself told the caller. */
   committed(refused: boolean, told: boolean): void
 }
@@ -76,11 +78,18 @@ export function createCommitter(parts: {
   onRoom: () => void
 }): Committer {
   const { db, clock, limits, workerId, counters, log } = parts
+  const tells = (batch: Finished[]) => batch.length <= tellRowsMax && batch.some((job) => job.awaited)
   const finishes = createLane<Finished>(
     'finish',
     (client, text, told) => finishJobs(client, workerId, text, told),
     limits.commitsInFlightMax,
-    (batch) => batch.length <= tellRowsMax && batch.some((job) => job.awaited),
+    tells,
+  )
+  const finishesWaited = createLane<Finished>(
+    'finish',
+    (client, text, told) => finishWaited(client, workerId, text, told),
+    1,
+    tells,
   )
   const journals = createLane<Journaled>('journal', (client, text) => appendJournal(client, workerId, text), 1)
   const logs: LogPiece[] = []
@@ -282,18 +291,18 @@ export function createCommitter(parts: {
   }
 
   return {
-    finish: (job) => finishes.push(job),
+    finish: (job) => (job.waited ? finishesWaited : finishes).push(job),
     journal: (record) => journals.push(record),
     log: pushLog,
     logBytes: () => logBytes,
-    backlogBytes: () => finishes.bytes() + journals.bytes(),
-    backlogRows: () => ({ jobs: finishes.rows(), records: journals.rows() }),
+    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + journals.bytes(),
+    backlogRows: () => ({ jobs: finishes.rows() + finishesWaited.rows(), records: journals.rows() }),
     async drained() {
-      await Promise.all([finishes.drained(), journals.drained(), logging])
+      await Promise.all([finishes.drained(), finishesWaited.drained(), journals.drained(), logging])
     },
     async close() {
       over.abort()
-      await Promise.all([finishes.close(), journals.close()])
+      await Promise.all([finishes.close(), finishesWaited.close(), journals.close()])
     },
   }
 }

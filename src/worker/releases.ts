@@ -4,7 +4,7 @@
 import { messageOf } from '../core/errors.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, type Database } from '../store/db.ts'
-import { recordRefusals, releaseJobs } from '../store/jobs.ts'
+import { recordRefusals, releaseJobs, type Release } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
 import type { Retrying } from './retrying.ts'
 import type { Run } from './run.ts'
@@ -30,11 +30,16 @@ export function createReleases(parts: {
   const { db, clock, workerId, runs, counters, retrying, wakeOthers, log } = parts
   let waiting: Run[] = []
   let busy: Promise<void> | null = null
-  const parkedOf = ({ id, epoch, parkUntilMs }: Run) => ({
-    id,
-    epoch,
-    parkMs: parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs(),
-  })
+  const parkedOf = (run: Run): Release => {
+    const { id, epoch, parkUntilMs, wanted, state } = run
+    const nowMs = clock.monotonicMs()
+    const parkMs = parkUntilMs === null ? null : parkUntilMs - nowMs
+    const waits = run.waits ? [...run.waits.values()] : []
+    // Of a single sleep the job's own time says it all.
+    const kept =
+      waits.length > 1 || wanted > 0 || parkMs === null ? waits.map(({ key, untilMs }) => ({ key, ms: untilMs - nowMs })) : []
+    return { id, epoch, parkMs, wanted, seen: state?.signals ?? 0, waits: kept.length > 0 ? kept : null }
+  }
 
   async function send(): Promise<void> {
     while (waiting.length > 0) {
@@ -55,7 +60,7 @@ export function createReleases(parts: {
       if (strangers.length > 0) refused(batch, strangers, sent > 1)
       for (const run of batch) runs.drop(run)
       // Those not told find it when they poll.
-      if (batch.some((run) => run.parkUntilMs === null)) await wakeOthers(readyTags).catch(() => {})
+      if (readyTags.length > 0) await wakeOthers(readyTags).catch(() => {})
     } catch (error) {
       log.error({ err: error, jobs: batch.map(({ id }) => id) }, 'the database refused to take jobs back')
       if (batch.length > 1) for (const run of batch) await release([run])

@@ -2,9 +2,9 @@
 //   N1. HOT. These are made per job and per step: all fields are set in one place, methods are on prototypes.
 //   N2. A run that is committed lets go of its texts (see #sever).
 import type { UserError } from '../core/errors.ts'
+import type { Cursor } from '../core/flow/cursor.ts'
 import { errorResult, type Effect, type JobState } from '../core/flow/machine.ts'
 import type { JobRecord } from '../core/flow/records.ts'
-import type { JobScope } from '../core/flow/scope.ts'
 import { stepIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
@@ -19,7 +19,6 @@ import type { JobTrace, StepTrace } from './tracing.ts'
 export type RunEnd = (run: Run, silent: boolean) => void
 
 const none: never[] = []
-const over: JobState = { args: '', results: new Map(), cursors: [], started: 0, error: null, failing: false, finished: true }
 
 export class Run implements Finished {
   readonly id: string
@@ -29,8 +28,7 @@ export class Run implements Finished {
   readonly claimedMs: number
   readonly #end: RunEnd
   #reduced = false
-  state!: JobState
-  scope: JobScope | null = null
+  state: JobState | null = null
   trace: JobTrace | null = null
   /** Records so far, as JSON. */
   records: JsonText[] = []
@@ -40,7 +38,10 @@ export class Run implements Finished {
   kept = 0
   /** Calls under way, by step number. Mostly one. */
   calls: StepCall[] = []
-  timer: Timer | null = null
+  /** Cursors that wait, by their ids. */
+  waits: Map<number, Wait> | null = null
+  /** Plans or versions that are being read for it. */
+  loading = 0
   /** Set when the run is over (finished, parked or dropped). */
   over = false
   /** It was committed, given back or dropped: nobody counts it any more. */
@@ -53,8 +54,14 @@ export class Run implements Finished {
   /** Records on their way to the journal. The run's end waits for them. */
   journaling = 0
   afterJournal: ((run: Run) => void) | null = null
+  /** It is on its way to be parked. */
+  parking = false
   /** By the monotonic clock; null: not at all. */
   parkUntilMs: number | null = null
+  /** So many signals more make it ready before that; 0: none do. */
+  wanted = 0
+  /** Signals or times that it waits for are kept for it. */
+  waited = false
 
   constructor(job: ClaimedJob, loaded: LoadedPlan | null, end: RunEnd, nowMs: number) {
     this.id = job.id
@@ -99,16 +106,28 @@ export class Run implements Finished {
     this.text = this.result = ''
     this.records = none
     this.calls = none
-    this.scope = null
-    this.state = over
+    this.state = null
     this.job.args = ''
   }
+}
+
+/** A wait of one cursor: before an attempt, after a step, or for answers. */
+export interface Wait {
+  cursor: Cursor
+  /** What tells it from the others of its job, also after it was claimed again. */
+  key: number
+  /** By the monotonic clock. */
+  untilMs: number
+  /** Signals that may end it sooner; 0: none. */
+  wanted: number
+  timer: Timer
 }
 
 /** One call of a step's code. Its methods are what the runner pool calls. */
 export class StepCall implements Call {
   readonly run: Run
   readonly n: number
+  readonly stepId: string
   readonly step: LoadedStep
   readonly scope: ScopeEnvironment
   args: JsonText
@@ -124,6 +143,7 @@ export class StepCall implements Call {
     driver: Driver,
     run: Run,
     n: number,
+    stepId: string,
     step: LoadedStep,
     scope: ScopeEnvironment,
     args: JsonText,
@@ -134,6 +154,7 @@ export class StepCall implements Call {
     this.#driver = driver
     this.run = run
     this.n = n
+    this.stepId = stepId
     this.step = step
     this.scope = scope
     this.args = args
@@ -143,10 +164,6 @@ export class StepCall implements Call {
     this.token = token
     this.timeoutMs = timeoutMs
     this.trace = trace
-  }
-
-  get stepId(): string {
-    return this.step.step.id
   }
 
   /** The id its output is kept under. */

@@ -3,20 +3,24 @@
 //   R2. After `finish` a run takes no more records; late results of its calls change nothing.
 //   R3. Pipelined: a record is journaled once its job is older than journalAfterMs, and before anything that waits.
 //       Strict: every result is durable before the next step starts.
+//   R4. A job that only waits, and longer than parkAfterMs, is given back with the times it waits for: no slot, no memory.
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
-import { advance, errorResult, fold, open, type Effect } from '../core/flow/machine.ts'
-import { parseRecord, printRecord, type JobRecord } from '../core/flow/records.ts'
-import { JobScope } from '../core/flow/scope.ts'
+import type { Cursor } from '../core/flow/cursor.ts'
+import { advance, errorResult, fold, itemsOf, open, type Effect } from '../core/flow/machine.ts'
+import type { LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
+import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
 import type { Clock } from '../store/clock.ts'
-import type { ClaimedJob, JournalRow } from '../store/jobs.ts'
+import type { ClaimedJob } from '../store/jobs.ts'
+import type { JobPast, SignalRow } from '../store/signals.ts'
 import type { Committer } from './committer.ts'
 import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
+import type { References } from './references.ts'
 import type { WorkerCounters } from './report.ts'
 import type { Tracing } from './tracing.ts'
 import { isScript, JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd } from './run.ts'
@@ -26,6 +30,7 @@ export interface RunsParts {
   limits: Limits
   pool: RunnerPool
   plans: Plans
+  references: References
   committer: Committer
   counters: WorkerCounters
   tracing: Tracing
@@ -44,7 +49,10 @@ export interface Runs {
   /** Jobs held: claimed, not yet committed or given back. */
   held(): number
   get(jobId: string): Run | undefined
-  start(job: ClaimedJob, plan: LoadedPlan, journal: readonly JournalRow[]): void
+  /** `past`: what is known of a job that was held before; null for the others. */
+  start(job: ClaimedJob, plan: LoadedPlan, past: JobPast | null): void
+  /** What has come for jobs that are held. */
+  signal(signals: readonly SignalRow[]): void
   /** A job whose plan cannot be loaded, or that cannot be given back, ends as a failure with the records its journal has. */
   refuse(job: ClaimedJob, reason: string, records?: readonly JsonText[]): void
   /** True if it was still running. */
@@ -79,15 +87,26 @@ export function createRuns(parts: RunsParts): Runs {
   }
   let closing = false
 
-  function start(job: ClaimedJob, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
+  /** Those that a job needs are loaded before it needs them. */
+  function planOf(version: string): Plan {
+    return loadedPlan(version).plan
+  }
+
+  function loadedPlan(version: string): LoadedPlan {
+    const plan = plans.loaded(version)
+    if (!plan || plan instanceof Error) throw plan ?? new Error(`version ${version} is not loaded`)
+    return plan
+  }
+
+  function start(job: ClaimedJob, loaded: LoadedPlan, past: JobPast | null): void {
     const run = new Run(job, loaded, ended, clock.nowMs())
     if (job.trace) run.trace = parts.tracing.begin(job, loaded)
     runs.set(run.id, run)
     try {
-      if (journal.length > 0) resume(run, loaded, journal)
+      if (past) resume(run, loaded, past)
       else {
         const effects: Effect[] = []
-        run.state = open(loaded.plan, job.args, limits, effects)
+        run.state = open(loaded.plan, job.args, limits, planOf, effects)
         act(run, effects)
       }
     } catch (error) {
@@ -96,19 +115,37 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   /** Goes on where another worker, or this one before a wait, has left. */
-  function resume(run: Run, loaded: LoadedPlan, journal: readonly JournalRow[]): void {
+  function resume(run: Run, loaded: LoadedPlan, past: JobPast): void {
     const records: JobRecord[] = []
-    for (const row of journal) {
+    for (const row of past.journal) {
       const record = parseRecord(JSON.parse(row.record) as Json)
       if (record) records.push(record)
       run.records.push(row.record)
     }
-    run.journaled = run.kept = journal.length
-    const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits)
+    run.journaled = run.kept = past.journal.length
+    run.waited = past.signals.length > 0 || past.waits.length > 0
+    const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits, planOf)
     run.state = state
-    // The database has waited. Otherwise a wait begins anew: the clock of the worker that began it may not be ours.
-    if (run.job.waited) for (const effect of outstanding) if (effect.e === 'sleep') effect.ms = 0
+    const restMs = new Map(past.waits.map((wait) => [wait.key, wait.ms]))
+    for (const effect of outstanding) {
+      if (effect.e !== 'sleep' && effect.e !== 'wait') continue
+      // The database has waited. Otherwise a wait begins anew: the clock of the worker that began it may not be ours.
+      const ms = restMs.get(keyOf(effect.cursor))
+      if (ms !== undefined) effect.ms = Math.max(0, ms)
+      else if (run.job.waited && effect.e === 'sleep') effect.ms = 0
+    }
     act(run, outstanding)
+    signal(past.signals)
+  }
+
+  function signal(signals: readonly SignalRow[]): void {
+    for (const row of signals) {
+      const run = runs.get(row.job_id)
+      if (!run || run.over || !run.state || row.seq <= run.state.signals) continue
+      run.waited = true
+      const { seq, n, resume_id: id, approver, approved, payload: v } = row
+      take(run, { k: 'signal', seq, n, id, approver, approved, v }, null)
+    }
   }
 
   /** A bug of ours ends the job it was met in, not the worker. */
@@ -128,29 +165,37 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function moveOn(run: Run, record: JobRecord, call: StepCall | null): void {
-    if (call) {
-      if (run.calls.length === 1 && run.calls[0] === call) run.calls.length = 0
-      else run.calls = run.calls.filter((other) => other !== call)
-    }
+    if (call) forget(run, call)
     if (run.over) return
+    run.parking = false
     const effects: Effect[] = []
-    advance(run.loaded!.plan, run.state, record, limits, effects)
     if (record.k === 'ok' || record.k === 'err') {
       counters.stepsFinished += 1
       run.loaded!.meter.stepsFinished += 1
     }
-    const last = effects.length === 1 ? effects[0]! : null
-    if (last?.e === 'finish') {
-      run.records.push(printRecord(record, !(record.k === 'ok' && record.v === last.result)))
-    } else {
-      run.records.push(printRecord(record))
-      if (run.loaded!.plan.strict && record.k !== 'pick') {
-        run.held = effects
-        journal(run, goOn)
-        return
-      }
+    answer(run, record, effects)
+    if (run.loaded!.plan.strict && record.k !== 'pick' && effects.at(-1)?.e !== 'finish') {
+      run.held = run.held ? [...run.held, ...effects] : effects
+      journal(run, goOn)
+      return
     }
     act(run, effects)
+  }
+
+  function forget(run: Run, call: StepCall): void {
+    const { calls } = run
+    const index = calls.length === 1 ? (calls[0] === call ? 0 : -1) : calls.indexOf(call)
+    if (index < 0) return
+    const last = calls.pop()!
+    if (last !== call) calls[index] = last
+  }
+
+  /** The state moves on by this record; what that calls for is appended. The last record leaves out what is the job's result. */
+  function answer(run: Run, record: JobRecord, effects: Effect[]): void {
+    const before = effects.length
+    advance(run.state!, record, effects)
+    const only = effects.length === before + 1 ? effects[before]! : null
+    run.records.push(printRecord(record, !(only?.e === 'finish' && record.k === 'ok' && record.v === only.result)))
   }
 
   function goOn(run: Run): void {
@@ -187,121 +232,260 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function act(run: Run, effects: Effect[]): void {
-    // Grows while it is walked: a pick is answered here, and its answer's effects come behind.
+    // Grows while it is walked: what is answered here has its effects come behind.
     for (let i = 0; i < effects.length && !run.over; i++) {
       const effect = effects[i]!
       switch (effect.e) {
         case 'start':
           if (closing) giveBackNow(run)
-          else dispatch(run, effect)
+          else dispatch(run, effect, effects)
           break
         case 'pick':
-          decide(run, effect, effects)
+          answer(run, decide(effect), effects)
+          break
+        case 'items':
+          answer(run, items(effect), effects)
+          break
+        case 'call':
+          if (closing) giveBackNow(run)
+          else void callFlow(run, effect)
           break
         case 'sleep':
-          sleep(run, effect)
+        case 'wait':
+          wait(run, effect)
           break
         case 'finish':
           end(run, effect.status, effect.result)
           break
       }
     }
+    if (run.waits) parkIfIdle(run)
   }
 
-  function dispatch(run: Run, effect: Effect & { e: 'start' }): void {
-    const { step, n } = effect
+  function dispatch(run: Run, effect: Effect & { e: 'start' }, effects: Effect[]): void {
+    const { cursor, step, n } = effect
     switch (step.run.kind) {
-      case 'code': {
-        const loaded = run.loaded!
-        let args: JsonText
-        let timeoutMs = limits.stepTimeoutMs
-        try {
-          args = isScript(loaded) ? scopeOf(run).flowInputText() : bind(run, loaded.steps[step.index]!.inputs)
-          assertSize(args, limits.resultBytesMax)
-          if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(scopeOf(run)), limits)
-        } catch (error) {
-          take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
-          return
-        }
-        const token = step.run.built.wantsToken
-          ? parts.issueToken({ jobId: run.id, workspaceId: loaded.plan.workspaceId, createdBy: run.job.created_by })
-          : ''
-        const environment = plans.environment(loaded, step.index, run.job.created_by)
-        const call = new StepCall(
-          driver,
-          run,
-          n,
-          loaded.steps[step.index]!,
-          environment,
-          args,
-          token,
-          timeoutMs,
-          run.trace && run.trace.step(n, step.id),
-        )
-        run.calls.push(call)
-        pool.call(loaded.steps[step.index]!.spec!, call)
+      case 'code':
+        call(run, effect, loadedOf(run, cursor), step.index)
         return
-      }
-      case 'identity':
-        take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: scopeOf(run).previousText() }, null)
+      case 'script':
+        void callScript(run, effect, step.run)
         return
       case 'mock':
-        take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: step.run.value }, null)
+        answer(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: step.run.value }, effects)
         return
+      default:
+        answer(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: cursor.previousText() }, effects)
     }
   }
 
-  function decide(run: Run, effect: Effect & { e: 'pick' }, effects: Effect[]): void {
-    const { step, what } = effect
-    const record: JobRecord & { k: 'pick' } = { k: 'pick', s: step.id, w: what, v: null }
+  /** Of the flow that the cursor walks. */
+  function loadedOf(run: Run, cursor: Cursor): LoadedPlan {
+    const { plan } = cursor.frame
+    return plan === run.loaded!.plan ? run.loaded! : loadedPlan(plan.versionId)
+  }
+
+  /** Runs the code of a step of `loaded`: the flow's own, or the script that the effect's step names. */
+  function call(run: Run, effect: Effect & { e: 'start' }, loaded: LoadedPlan, index: number): void {
+    const { cursor, step, n } = effect
+    const code = loaded.steps[index]!
+    const own = loadedOf(run, cursor)
+    let args: JsonText
+    let timeoutMs = limits.stepTimeoutMs
     try {
-      switch (what) {
-        case 'skip':
-          record.v = truthy(step.skipIf!, run)
-          break
-        case 'stop':
-          record.v = truthy(step.stopAfterIf!.expression, run)
-          break
-        case 'retry':
-          record.v = truthy(step.retryIf!, run)
-          break
-        case 'delay':
-          record.v = retryDelayMs(step.retry!, effect.failures, clock.random())
-          break
+      args = isScript(own) ? cursor.flowInputText() : bind(cursor, own.steps[step.index]!.inputs)
+      assertSize(args, limits.resultBytesMax)
+      if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(cursor), limits)
+    } catch (error) {
+      take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
+      return
+    }
+    const { built } = code.step.run as { built: { wantsToken: boolean } }
+    const token = built.wantsToken
+      ? parts.issueToken({ jobId: run.id, workspaceId: own.plan.workspaceId, createdBy: run.job.created_by })
+      : ''
+    const environment = plans.environment(own, step.index, run.job.created_by)
+    const made = new StepCall(
+      driver,
+      run,
+      n,
+      step.id,
+      code,
+      environment,
+      args,
+      token,
+      timeoutMs,
+      run.trace && run.trace.step(n, step.id),
+    )
+    run.calls.push(made)
+    pool.call(code.spec!, made)
+  }
+
+  /** A step that names a script: its version is found, and its code run. */
+  async function callScript(run: Run, effect: Effect & { e: 'start' }, script: ScriptRun): Promise<void> {
+    const { step, n } = effect
+    const loaded = await referred(run, { kind: 'script', path: script.path, hash: script.hash }, effect.cursor)
+    if (run.over) return
+    if (loaded instanceof Error) {
+      take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: { name: 'NotFound', message: loaded.message } }, null)
+    } else {
+      try {
+        call(run, effect, loaded, 0)
+      } catch (error) {
+        fault(run, error)
       }
+    }
+  }
+
+  async function callFlow(run: Run, effect: Effect & { e: 'call' }): Promise<void> {
+    const { cursor, step } = effect
+    const { path } = step.run as { path: string }
+    const loaded = await referred(run, { kind: 'flow', path, hash: null }, cursor)
+    if (run.over) return
+    const record: JobRecord & { k: 'call' } = { k: 'call', ...at(cursor), s: step.id, version: '', args: '{}' }
+    if (loaded instanceof Error) record.error = { name: 'NotFound', message: loaded.message }
+    else {
+      record.version = loaded.plan.versionId
+      try {
+        record.args = bind(cursor, loadedOf(run, cursor).steps[step.index]!.inputs)
+        assertSize(record.args, limits.resultBytesMax)
+      } catch (error) {
+        record.error = expressionError(error)
+      }
+    }
+    take(run, record, null)
+  }
+
+  /** What a path names now. The run does not end or park meanwhile. */
+  async function referred(
+    run: Run,
+    what: { kind: 'flow' | 'script'; path: string; hash: string | null },
+    cursor: Cursor,
+  ): Promise<LoadedPlan | Error> {
+    run.loading += 1
+    const found = await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
+    run.loading -= 1
+    return found
+  }
+
+  function decide(effect: Effect & { e: 'pick' }): JobRecord {
+    const { cursor, step, what } = effect
+    const record: JobRecord & { k: 'pick' } = { k: 'pick', ...at(cursor), s: step.id, w: what, v: null }
+    try {
+      record.v = decided(what, effect)
+    } catch (error) {
+      record.error = expressionError(error)
+      if (step.id !== '') record.error.step_id = step.id
+    }
+    return record
+  }
+
+  function decided(what: PickKind, { cursor, step }: Effect & { e: 'pick' }): Json {
+    switch (what) {
+      case 'skip':
+        return truthy(step.skipIf!, cursor)
+      case 'stop':
+      case 'break':
+        return truthy(step.stopAfterIf!.expression, cursor)
+      case 'after':
+        return truthy(step.stopAfterAllIf!.expression, cursor)
+      case 'retry':
+        return truthy(step.retryIf!, cursor)
+      case 'delay':
+        return retryDelayMs(step.retry!, cursor.failures, clock.random())
+      case 'sleep':
+        return Math.min(secondsOf(step.sleep!.value(cursor), 'sleep') * 1_000, limits.waitMsMax)
+      case 'flow':
+        return truthy(cursor.frame.plan.skipIf!, cursor)
+      case 'branch': {
+        const { run } = step
+        return run.kind === 'choice' ? run.branches.findIndex((branch) => truthy(branch.when, cursor)) : -1
+      }
+    }
+  }
+
+  function items(effect: Effect & { e: 'items' }): JobRecord {
+    const { cursor, step } = effect
+    const run = step.run as LoopRun
+    const record: JobRecord & { k: 'items' } = { k: 'items', ...at(cursor), s: step.id, count: 0 }
+    try {
+      const values = itemsOf(run, cursor)
+      record.count = values.length
+      if (!run.iterator!.pure) record.v = values
+      if (run.parallel) record.width = run.parallelism ? widthOf(run.parallelism.value(cursor)) : limits.loopWidthMax
     } catch (error) {
       record.error = { ...expressionError(error), step_id: step.id }
     }
-    run.records.push(printRecord(record))
-    advance(run.loaded!.plan, run.state, record, limits, effects)
+    return record
   }
 
-  function truthy(expression: Expression, run: Run): boolean {
-    return Boolean(expression.value(scopeOf(run)))
+  function truthy(expression: Expression, cursor: Cursor): boolean {
+    return Boolean(expression.value(cursor))
   }
 
-  function sleep(run: Run, effect: Effect & { e: 'sleep' }): void {
-    const record: JobRecord = { k: 'wake', s: effect.step.id }
-    if (effect.ms <= limits.parkAfterMs) {
-      run.timer = clock.after(Math.max(0, effect.ms), () => {
-        run.timer = null
-        take(run, record, null)
-      })
+  function wait(run: Run, effect: Effect & { e: 'sleep' | 'wait' }): void {
+    const { cursor, step } = effect
+    const wanted = effect.e === 'wait' ? effect.wanted : 0
+    const waits = (run.waits ??= new Map())
+    const key = keyOf(cursor)
+    const known = waits.get(cursor.id)
+    if (known?.key === key) {
+      known.wanted = wanted
       return
     }
-    run.parkUntilMs = clock.monotonicMs() + effect.ms
-    journal(run, park)
+    known?.timer.cancel()
+    const untilMs = clock.monotonicMs() + effect.ms
+    const ring = (ms: number) => clock.after(Math.min(ms, timerMsMax), over)
+    const over = () => {
+      const leftMs = untilMs - clock.monotonicMs()
+      if (leftMs > 0 && effect.ms > timerMsMax) waits.get(cursor.id)!.timer = ring(leftMs)
+      else {
+        waits.delete(cursor.id)
+        take(run, { k: 'wake', ...at(cursor), s: step.id }, null)
+      }
+    }
+    waits.set(cursor.id, { cursor, key, untilMs, wanted, timer: ring(Math.max(0, effect.ms)) })
+  }
+
+  /** A job that does nothing but wait is given back, if it is long. */
+  function parkIfIdle(run: Run): void {
+    const waits = run.waits!
+    for (const [id, one] of waits) {
+      if (isWaiting(run, one.cursor) && one.key === keyOf(one.cursor)) continue
+      one.timer.cancel()
+      waits.delete(id)
+    }
+    if (run.over || run.held || waits.size === 0 || run.calls.length > 0 || run.loading > 0) return
+    let untilMs = Infinity
+    let wanted = 0
+    for (const one of waits.values()) {
+      untilMs = Math.min(untilMs, one.untilMs)
+      if (one.wanted > 0) wanted = wanted === 0 ? one.wanted : Math.min(wanted, one.wanted)
+    }
+    if (wanted === 0 && untilMs - clock.monotonicMs() <= limits.parkAfterMs) return
+    run.parkUntilMs = untilMs
+    run.wanted = wanted
+    run.parking = true
+    journal(run, parkStill)
+  }
+
+  /** Unless something has come meanwhile. */
+  function parkStill(run: Run): void {
+    if (run.parking) park(run)
   }
 
   function park(run: Run): void {
+    run.parking = false
     if (run.over) return
     run.over = true
+    if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
     parts.giveBack(run)
   }
 
   function giveBackNow(run: Run): void {
     if (run.over) return
     run.parkUntilMs = null
+    run.wanted = 0
     journal(run, park)
   }
 
@@ -311,7 +495,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.result = result
     count(run.loaded, status !== 'success')
     for (const call of run.calls) pool.cancel(call, 'the job is over')
-    run.timer?.cancel()
+    if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
     run.print()
     counters.bytesFinished += run.text.length
     // Not through journal(): records that are not on their way need not go there any more.
@@ -353,7 +537,7 @@ export function createRuns(parts: RunsParts): Runs {
 
   function drop(run: Run): void {
     run.over = true
-    run.timer?.cancel()
+    if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
     for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
     if (!leave(run)) return
     run.trace?.end('')
@@ -372,6 +556,7 @@ export function createRuns(parts: RunsParts): Runs {
     held: () => runs.size,
     get: (jobId) => runs.get(jobId),
     start,
+    signal,
     refuse,
     cancel,
     journalOld(nowMs) {
@@ -391,15 +576,31 @@ export function createRuns(parts: RunsParts): Runs {
   }
 }
 
-function scopeOf(run: Run): JobScope {
-  return (run.scope ??= new JobScope(run.loaded!.plan, run.state))
+/** Node's timers hold no more. */
+const timerMsMax = 2 ** 31 - 1
+
+/** Which cursor a record is for; nothing for the job's own. */
+function at(cursor: Cursor): { c?: number } {
+  return cursor.id === 0 ? {} : { c: cursor.id }
 }
 
-function bind(run: Run, inputs: LoadedStep['inputs']): JsonText {
+const waitKinds = ['asleep', 'suspended', 'resting']
+
+/** Names a wait among all that its job ever has. */
+function keyOf(cursor: Cursor): number {
+  return cursor.n * 4 + waitKinds.indexOf(cursor.phase)
+}
+
+function isWaiting(run: Run, cursor: Cursor): boolean {
+  const { root, inside } = run.state!
+  return waitKinds.includes(cursor.phase) && (cursor === root || inside.get(cursor.id) === cursor)
+}
+
+function bind(cursor: Cursor, inputs: LoadedStep['inputs']): JsonText {
   let text = '{'
   for (let i = 0; i < inputs.length; i++) {
     const input = inputs[i]!
-    text += (i === 0 ? input.key : ',' + input.key) + input.expression.text(scopeOf(run))
+    text += (i === 0 ? input.key : ',' + input.key) + input.expression.text(cursor)
   }
   return text + '}'
 }
@@ -425,10 +626,18 @@ class StepFault extends Error {
 }
 
 function timeoutOf(seconds: Json, limits: Limits): number {
-  if (typeof seconds !== 'number' || !(seconds > 0)) {
-    throw new Error(`timeout is ${JSON.stringify(seconds)}; it must be a number of seconds above 0`)
-  }
-  return Math.min(seconds * 1_000, limits.stepTimeoutMs)
+  if (seconds === 0) throw new Error('timeout is 0; it must be a number of seconds above 0')
+  return Math.min(secondsOf(seconds, 'timeout') * 1_000, limits.stepTimeoutMs)
+}
+
+function secondsOf(seconds: Json, what: string): number {
+  if (typeof seconds === 'number' && seconds >= 0) return seconds
+  throw new Error(`${what} is ${JSON.stringify(seconds)}; it must be a number of seconds above 0`)
+}
+
+function widthOf(width: Json): number {
+  if (typeof width === 'number' && width >= 1) return Math.floor(width)
+  throw new Error(`parallelism is ${JSON.stringify(width)}; it must be a whole number above 0`)
 }
 
 function expressionError(error: unknown): UserError {

@@ -22,6 +22,7 @@ import {
   type ClaimedJob,
   type JournalRow,
 } from '../store/jobs.ts'
+import { readSignals, readWaits, type JobPast, type SignalRow, type WaitRow } from '../store/signals.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
 import { createAnswers } from './answers.ts'
 import { createBindings } from './bindings.ts'
@@ -31,6 +32,7 @@ import { takeLease, type Lease } from './lease.ts'
 import { outageLog } from './outage_log.ts'
 import { createPlans } from './plans.ts'
 import { createProgress } from './progress.ts'
+import { createReferences } from './references.ts'
 import { createReleases } from './releases.ts'
 import { createCounters, type WorkerCounters, type WorkerLog } from './report.ts'
 import { createRetrying } from './retrying.ts'
@@ -114,7 +116,8 @@ export function createWorker(parts: WorkerParts): Worker {
     name: parts.name,
     meters: counters.meters,
   })
-  const bindings = createBindings({ db, pool, plans, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
+  const references = createReferences({ db, clock, limits, plans, retrying })
+  const bindings = createBindings({ db, pool, plans, references, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
   const tracing = createTracing()
   const progress = createProgress({ db, log })
   const answers = createAnswers({ db, clock, limits })
@@ -181,6 +184,7 @@ export function createWorker(parts: WorkerParts): Worker {
       limits,
       pool,
       plans,
+      references,
       committer,
       counters,
       tracing,
@@ -256,7 +260,7 @@ export function createWorker(parts: WorkerParts): Worker {
       bindings.entered(job.version_id)
       const plan = plans.loaded(job.version_id)
       if (plan && !(plan instanceof Error) && !job.journaled) {
-        runs.start(job, plan, [])
+        runs.start(job, plan, null)
         if (job.canceled_by !== null) askedToStop = true
       } else (later ??= []).push(job)
     }
@@ -268,36 +272,58 @@ export function createWorker(parts: WorkerParts): Worker {
   }
 
   async function startLater(jobs: ClaimedJob[], workerId: number, runs: Runs, starting: Set<ClaimedJob>): Promise<void> {
-    const versions = [...new Set(jobs.map((job) => job.version_id))]
+    const versions = new Set(jobs.map((job) => job.version_id))
     const journaled = jobs.filter((job) => job.journaled)
-    const [rows] = await Promise.all([
-      retrying(() => (journaled.length > 0 ? readJournal(db.pool, workerId, journaled) : Promise.resolve([]))),
-      ...versions.map((version) => retrying(() => plans.load(version))),
-    ])
+    const pasts = await retrying(() => readPasts(workerId, journaled))
+    for (const past of pasts.values()) for (const version of versionsIn(past)) versions.add(version)
+    await Promise.all([...versions].map((version) => retrying(() => plans.load(version))))
     if (living?.runs !== runs) return // the lease was lost meanwhile
-    const journals = new Map<string, JournalRow[]>()
-    for (const row of rows) {
-      const journal = journals.get(row.job_id)
-      if (journal) journal.push(row)
-      else journals.set(row.job_id, [row])
-    }
     for (const job of jobs) {
       starting.delete(job)
       const plan = plans.loaded(job.version_id)!
-      const journal = journals.get(job.id) ?? []
-      if (job.journaled && journal.length === 0) {
+      const past = pasts.get(job.id) ?? null
+      if (job.journaled && past === null) {
         bindings.left(job.version_id) // it is with another worker by now: to begin anew would be to do again what is recorded
         continue
       }
-      if (plan instanceof Error)
-        runs.refuse(
-          job,
-          plan.message,
-          journal.map((row) => row.record),
-        )
-      else runs.start(job, plan, journal)
+      if (plan instanceof Error) runs.refuse(job, plan.message, past ? past.journal.map((row) => row.record) : [])
+      else runs.start(job, plan, past)
     }
     if (jobs.some((job) => job.canceled_by !== null)) void pollControl()
+  }
+
+  /** What jobs that were held before have had so far. */
+  async function readPasts(workerId: number, jobs: readonly ClaimedJob[]): Promise<Map<string, JobPast>> {
+    const pasts = new Map<string, JobPast & { journal: JournalRow[]; signals: SignalRow[]; waits: WaitRow[] }>()
+    if (jobs.length === 0) return pasts
+    const ids = jobs.map((job) => job.id)
+    const signaled = jobs.filter((job) => job.signals > 0).map(({ id }) => ({ id, seq: 0 }))
+    const [records, signals, waits] = await Promise.all([
+      readJournal(db.pool, workerId, jobs),
+      signaled.length > 0 ? readSignals(db.pool, signaled) : [],
+      readWaits(db.pool, ids),
+    ])
+    for (const row of records) {
+      let past = pasts.get(row.job_id)
+      if (!past) pasts.set(row.job_id, (past = { journal: [], signals: [], waits: [] }))
+      past.journal.push(row)
+    }
+    for (const row of signals) pasts.get(row.job_id)?.signals.push(row)
+    for (const row of waits) pasts.get(row.job_id)?.waits.push(row)
+    return pasts
+  }
+
+  /** Signals for a job held here. */
+  async function readSignalsOf(jobIds: readonly string[]): Promise<void> {
+    const here = living
+    if (!here) return
+    const held = jobIds.flatMap((id) => {
+      const state = here.runs.get(id)?.state
+      return state ? [{ id, seq: state.signals }] : []
+    })
+    if (held.length === 0) return
+    const rows = await readSignals(db.pool, held)
+    if (living === here) here.runs.signal(rows)
   }
 
   /** Finishes what runs and gives the rest back. False if some of it could not be brought to an end in time. */
@@ -324,6 +350,8 @@ export function createWorker(parts: WorkerParts): Worker {
 
   function heard(payload: string): void {
     const [what, ...rest] = payload.split(' ')
+    if (what === 'signal') void readSignalsOf(rest).catch((error: unknown) => log.warn({ err: error }, 'signals not yet seen'))
+    else if (what === 'deploy') references.forget()
     if (what === 'deploy') void bindings.refresh().catch((error: unknown) => log.warn({ err: error }, 'deploy not yet seen'))
     else if (what === 'cancel' && living?.runs.get(rest[0]!)) void pollControl()
   }
@@ -336,6 +364,7 @@ export function createWorker(parts: WorkerParts): Worker {
         if (!here.runs.cancel(job.id, job.canceled_by, job.canceled_reason)) continue
         log.info({ job: job.id, worker: here.workerId, by: job.canceled_by }, 'canceled')
       }
+      await readSignalsOf([...here.runs.all()].filter((run) => run.waits).map((run) => run.id))
       await bindings.refresh()
     } catch (error) {
       log.warn({ err: error }, 'the database could not be asked for news')
@@ -374,6 +403,13 @@ export function createWorker(parts: WorkerParts): Worker {
   }
 
   return { counters, state, run }
+}
+
+/** The versions of flows that a job has begun. */
+function versionsIn({ journal }: JobPast): string[] {
+  return journal.flatMap(({ record }) =>
+    record.startsWith('{"k":"call"') ? [(JSON.parse(record) as { version: string }).version] : [],
+  )
 }
 
 /** Calls `work` every `ms`, never twice at a time. */

@@ -74,7 +74,18 @@ class Sequence {
     }
     if (draw < 0.41) return { name: 'suspects_wait', values: [[this.#tag()], 1], session }
     if (draw < 0.44) return { name: 'canceled_jobs', values: [worker], session }
-    if (draw < 0.55) return { name: 'finish_jobs', values: [worker, this.#held(this.#finish), this.#chance() < 0.3], session }
+    if (draw < 0.55) {
+      const name = this.#chance() < 0.7 ? 'finish_jobs' : 'finish_waited'
+      return { name, values: [worker, this.#held(this.#finish), this.#chance() < 0.3], session }
+    }
+    if (draw < 0.6) {
+      const [step, resumeId, approved] = [this.#whole(3), this.#whole(4), this.#chance() < 0.8]
+      return { name: 'send_signal', values: ['main', this.#id(), step, resumeId, null, approved, '{"y": 1}'], session }
+    }
+    if (draw < 0.62) {
+      const jobs = [...new Set([this.#id(), this.#id()])].map((id) => ({ id, seq: this.#whole(2) }))
+      return { name: 'read_signals', values: [JSON.stringify(jobs)], session }
+    }
     if (draw < 0.67) return { name: 'append_journal', values: [worker, this.#held(this.#record)], session }
     if (draw < 0.74) return { name: 'release_jobs', values: [worker, this.#held(this.#release)], session }
     if (draw < 0.78) return { name: 'wake_due_jobs', values: [this.#chance() < 0.5 ? null : inMs(2 * hourMs), 10], session }
@@ -139,7 +150,13 @@ class Sequence {
 
   readonly #finish = (job: object) => ({ ...job, status: 'success', result: { ok: this.#whole(9) }, steps: [{ k: 'ok', n: 1 }] })
   readonly #record = (job: object) => ({ ...job, n: 1 + this.#whole(3), record: { k: 'ok', n: this.#whole(9) } })
-  readonly #release = (job: object) => ({ ...job, run_in_ms: [null, 0, hourMs][this.#whole(3)] })
+  readonly #release = (job: object) => ({
+    ...job,
+    run_in_ms: [null, 0, hourMs][this.#whole(3)],
+    wanted: this.#whole(3),
+    seen: this.#whole(3),
+    waits: this.#chance() < 0.3 ? [{ key: this.#whole(3), ms: hourMs }] : null,
+  })
 }
 
 function inMs(ms: number): Date {
@@ -189,10 +206,12 @@ async function tables(): Promise<Record<string, string[]>> {
   const all = async (query: string) => (await db.pool.query(query)).rows.map(plainRow).sort()
   return {
     job: await all(
-      'select id, tag, state::text, priority, worker_id, epoch, lost, journaled, canceled_by, run_at is not null as waits from job',
+      'select id, tag, state::text, priority, worker_id, epoch, lost, journaled, canceled_by, signals, run_at is not null as waits from job',
     ),
     done: await all('select id, status, worker_id, lost, result, steps from job_done'),
     journal: await all('select job_id, n, record from job_journal'),
+    signal: await all('select job_id, seq, step, resume_id::integer, approved, payload from signal'),
+    wait: await all('select job_id, key from job_wait'),
     key: await all('select key, job_id from job_key'),
     worker: await all('select id, state, hint_lock, claim_round from worker'),
   }
@@ -200,7 +219,7 @@ async function tables(): Promise<Record<string, string[]>> {
 
 function memoryTables(store: MemoryStore): Record<string, string[]> {
   const jobs = [...store.jobs.values()].map(
-    ({ id, tag, state, priority, worker_id, epoch, lost, journaled, canceled_by, run_at }) => ({
+    ({ id, tag, state, priority, worker_id, epoch, lost, journaled, canceled_by, signals, run_at }) => ({
       id,
       tag,
       state,
@@ -210,6 +229,7 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
       lost,
       journaled,
       canceled_by,
+      signals,
       waits: run_at !== null,
     }),
   )
@@ -222,6 +242,10 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
     steps,
   }))
   const journal = [...store.journal].flatMap(([job_id, records]) => [...records].map(([n, record]) => ({ job_id, n, record })))
+  const signals = [...store.signals].flatMap(([job_id, sent]) =>
+    sent.map(({ seq, n: step, resume_id, approved, payload }) => ({ job_id, seq, step, resume_id, approved, payload })),
+  )
+  const waits = [...store.waits].flatMap(([job_id, kept]) => [...kept.keys()].map((key) => ({ job_id, key })))
   const keys = [...store.keys].map(([name, job_id]) => ({ key: name.slice('main '.length), job_id }))
   const workers = [...store.workers.values()].map(({ id, state, hint_lock, claim_round }) => ({
     id,
@@ -230,7 +254,15 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
     claim_round,
   }))
   const sorted = (rows: object[]) => rows.map(plainRow).sort()
-  return { job: sorted(jobs), done: sorted(done), journal: sorted(journal), key: sorted(keys), worker: sorted(workers) }
+  return {
+    job: sorted(jobs),
+    done: sorted(done),
+    journal: sorted(journal),
+    signal: sorted(signals),
+    wait: sorted(waits),
+    key: sorted(keys),
+    worker: sorted(workers),
+  }
 }
 
 test(`the in-memory store and Postgres answer ${sequences * statementsEach} random statements alike`, async () => {
@@ -238,7 +270,7 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
   const startedAtMs = Number((started.rows[0] as { ms: string }).ms)
   const used = new Map<string, number>()
   for (let seed = 1; seed <= sequences; seed++) {
-    await db.pool.query('truncate job, job_done, job_journal, job_key, worker restart identity')
+    await db.pool.query('truncate job, job_done, job_journal, job_key, signal, job_wait, worker restart identity')
     const sequence = new Sequence(seed, startedAtMs)
     for (let i = 0; i < sessionsMax; i++) await reconnect(sequence, i)
     const told: string[] = []
@@ -260,6 +292,9 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
     'claim_suspect',
     'suspects_wait',
     'finish_jobs',
+    'finish_waited',
+    'send_signal',
+    'read_signals',
     'append_journal',
     'release_jobs',
     'wake_due_jobs',

@@ -11,7 +11,7 @@ export interface JobRow {
   workspace_id: string
   version_id: string
   tag: string
-  state: 'ready' | 'running' | 'parked'
+  state: 'ready' | 'running' | 'parked' | 'waiting'
   priority: number
   worker_id: number | null
   epoch: number
@@ -23,6 +23,17 @@ export interface JobRow {
   run_at: number | null
   canceled_by: string | null
   canceled_reason: string | null
+  signals: number
+  signals_wanted: number | null
+}
+
+interface SignalRow {
+  seq: number
+  n: number
+  resume_id: number
+  approver: string | null
+  approved: boolean
+  payload: string
 }
 
 export interface DoneRow {
@@ -73,6 +84,9 @@ export class MemoryStore {
   readonly jobs = new Map<string, JobRow>()
   readonly journal = new Map<string, Map<number, string>>()
   readonly done = new Map<string, DoneRow>()
+  readonly signals = new Map<string, SignalRow[]>()
+  /** job → key → until */
+  readonly waits = new Map<string, Map<number, number>>()
   readonly keys = new Map<string, string>()
   readonly workers = new Map<number, WorkerRow>()
   readonly sessions = new Set<Session>()
@@ -152,6 +166,8 @@ function insert(store: MemoryStore, item: NewItem): void {
     run_at: item.at ?? null,
     canceled_by: null,
     canceled_reason: null,
+    signals: 0,
+    signals_wanted: null,
   })
 }
 
@@ -177,9 +193,43 @@ function claim(store: MemoryStore, by: { workerId: unknown; round: unknown }, pi
     job.epoch += 1
     job.run_at = null
     store.watch.claimed?.(job)
-    const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by } = job
-    return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, waited, trace: null }
+    const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals } = job
+    return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals, waited, trace: null }
   })
+}
+
+function finish(store: MemoryStore, [workerId, document, tells]: unknown[], _session: Session): Row[] {
+  type Item = { id: string; epoch: number; status: string; result: unknown; steps: unknown }
+  const rows: Row[] = []
+  for (const item of items<Item>(document)) {
+    const job = held(store, workerId, item)
+    if (!job) {
+      rows.push({ id: item.id })
+      continue
+    }
+    store.jobs.delete(job.id)
+    const result = text(item.result)
+    const done = {
+      id: job.id,
+      version_id: job.version_id,
+      status: item.status,
+      worker_id: job.worker_id,
+      lost: job.lost,
+      result,
+    }
+    store.keep({ ...done, steps: text(item.steps) }, { workerId: workerId as number, epoch: item.epoch })
+    store.journal.delete(job.id)
+    if (tells && job.waiter !== null) {
+      store.notify(`millrace_done_${job.waiter}`, `${job.id} ${item.status} ${result}`)
+      rows.push({ id: null })
+    }
+  }
+  return rows
+}
+
+function forgetWaits(store: MemoryStore, jobId: string): void {
+  store.signals.delete(jobId)
+  store.waits.delete(jobId)
 }
 
 const statements: Record<string, Statement> = {
@@ -236,32 +286,12 @@ const statements: Record<string, Statement> = {
     return unknown.map(({ id, tag }) => ({ id, tag }))
   },
 
-  finish_jobs(store, [workerId, document, tells]) {
-    type Item = { id: string; epoch: number; status: string; result: unknown; steps: unknown }
-    const rows: Row[] = []
-    for (const item of items<Item>(document)) {
-      const job = held(store, workerId, item)
-      if (!job) {
-        rows.push({ id: item.id })
-        continue
-      }
-      store.jobs.delete(job.id)
-      const result = text(item.result)
-      const done = {
-        id: job.id,
-        version_id: job.version_id,
-        status: item.status,
-        worker_id: job.worker_id,
-        lost: job.lost,
-        result,
-      }
-      store.keep({ ...done, steps: text(item.steps) }, { workerId: workerId as number, epoch: item.epoch })
-      store.journal.delete(job.id)
-      if (tells && job.waiter !== null) {
-        store.notify(`millrace_done_${job.waiter}`, `${job.id} ${item.status} ${result}`)
-        rows.push({ id: null })
-      }
-    }
+  finish_jobs: finish,
+
+  finish_waited(store, values, session) {
+    const rows = finish(store, values, session)
+    const strangers = new Set(rows.map((row) => row['id']))
+    for (const { id } of items<{ id: string }>(values[1])) if (!strangers.has(id)) forgetWaits(store, id)
     return rows
   },
 
@@ -294,27 +324,71 @@ const statements: Record<string, Statement> = {
   },
 
   release_jobs(store, [workerId, document]) {
-    type Item = { id: string; epoch: number; run_in_ms: number | null }
+    type Item = {
+      id: string
+      epoch: number
+      run_in_ms: number | null
+      wanted: number
+      seen: number
+      waits: { key: number; ms: number }[] | null
+    }
     const rows: Row[] = []
     for (const item of items<Item>(document)) {
       const job = held(store, workerId, item)
       if (!job) continue
       store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
-      job.state = item.run_in_ms === null ? 'ready' : 'parked'
-      job.run_at = item.run_in_ms === null ? null : store.now() + item.run_in_ms
+      const unseen = job.signals > item.seen
+      const waits = item.wanted > 0 ? 'waiting' : 'parked'
+      job.state = item.run_in_ms === null || unseen ? 'ready' : waits
+      job.run_at = item.run_in_ms === null || unseen ? null : store.now() + item.run_in_ms
+      job.signals_wanted = item.seen + item.wanted
       job.worker_id = null
       job.epoch += 1
-      rows.push({ id: job.id, tag: job.tag })
+      const kept = store.waits.get(job.id) ?? new Map<number, number>()
+      for (const { key, ms } of item.waits ?? []) if (!kept.has(key)) kept.set(key, store.now() + ms)
+      if (kept.size > 0) store.waits.set(job.id, kept)
+      rows.push({ id: job.id, tag: job.tag, ready: job.state === 'ready' })
     }
     return rows
   },
 
   wake_due_jobs(store, [now, jobsMax]) {
     const nowMs = now === null ? store.now() : (now as Date).getTime()
-    const due = [...store.jobs.values()].filter((job) => job.state === 'parked' && job.run_at! <= nowMs)
-    const woken = due.sort((a, b) => a.run_at! - b.run_at!).slice(0, jobsMax as number)
+    const woken = ['parked', 'waiting'].flatMap((state) => {
+      const due = [...store.jobs.values()].filter((job) => job.state === state && job.run_at !== null && job.run_at <= nowMs)
+      return due.sort((a, b) => a.run_at! - b.run_at!).slice(0, jobsMax as number)
+    })
     for (const job of woken) job.state = 'ready'
     return [...new Set(woken.map((job) => job.tag))].map((tag) => ({ tag }))
+  },
+
+  send_signal(store, [workspaceId, jobId, n, resumeId, approver, approved, payload]) {
+    const job = store.jobs.get(jobId as string)
+    if (!job || job.workspace_id !== workspaceId) return []
+    const signals = store.signals.get(job.id) ?? []
+    if (signals.some((one) => one.n === n && one.resume_id === resumeId)) return []
+    job.signals += 1
+    if (job.state === 'waiting' && (approved === false || job.signals >= job.signals_wanted!)) {
+      job.state = 'ready'
+      job.run_at = null
+    }
+    const sent = { n, resume_id: resumeId, approver, approved, payload: text(JSON.parse(payload as string)) }
+    store.signals.set(job.id, [...signals, { seq: job.signals, ...sent } as SignalRow])
+    return [{ tag: job.tag, state: job.state }]
+  },
+
+  read_signals(store, [document]) {
+    const rows: Row[] = []
+    for (const { id, seq } of items<{ id: string; seq: number }>(document)) {
+      for (const signal of store.signals.get(id) ?? []) if (signal.seq > seq) rows.push({ job_id: id, ...signal })
+    }
+    return rows
+  },
+
+  read_waits(store, [ids]) {
+    return (ids as string[]).flatMap((id) =>
+      [...(store.waits.get(id) ?? [])].map(([key, until]) => ({ job_id: id, key, ms: until - store.now() })),
+    )
   },
 
   register_worker(store, values) {
@@ -466,4 +540,5 @@ function bury(store: MemoryStore, job: JobRow, status: string, error: Row, lost:
   const worker_id = status === 'canceled' ? null : job.worker_id
   store.keep({ id, version_id, status, worker_id, lost, result: text({ error }), steps }, null)
   store.journal.delete(job.id)
+  forgetWaits(store, job.id)
 }

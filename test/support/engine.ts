@@ -37,7 +37,8 @@ export interface Engine {
   home: string
   limits: Limits
   enqueuer: Enqueuer
-  deploy(path: string, modules: FlowModule[], more?: Partial<FlowValue>): Promise<Deployed>
+  deploy(path: string, modules: FlowModule[], more?: Partial<FlowValue>, dedicated?: boolean): Promise<Deployed>
+  script(path: string, content: string, language?: string): Promise<string>
   /** Starts a worker for these flows (none: a shared worker). Stopped at the end of the file. */
   work(flows?: Deployed[], options?: { limits?: Partial<Limits>; replicas?: Record<string, number> }): Promise<TestWorker>
   start(flow: Deployed, args?: Json, more?: Partial<NewJob>): Promise<string>
@@ -72,10 +73,14 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
     home,
     limits,
     enqueuer,
-    async deploy(path, modules, more = {}) {
-      const document = { summary: path, value: { modules, ...more }, dedicated_worker: true }
+    async deploy(path, modules, more = {}, dedicated = true) {
+      const document = { summary: path, value: { modules, ...more }, dedicated_worker: dedicated }
       const { versionId } = await deployer.deployFlow({ workspaceId: 'main', path, document, by: 'test' })
-      return { versionId, tag: `main:flow/${path}` }
+      return { versionId, tag: dedicated ? `main:flow/${path}` : 'flow' }
+    },
+    async script(path, content, language = 'bun') {
+      const { hash } = await deployer.deployScript({ workspaceId: 'main', path, document: { content, language }, by: 'test' })
+      return hash
     },
     async work(flows = [], options = {}) {
       const workerLimits = { ...limits, ...options.limits }

@@ -45,6 +45,7 @@ test('closing it in the middle of a commit leaves no connection behind', async (
       epoch: claimed!.epoch,
       text,
       awaited: false,
+      waited: false,
       unstorable: () => false,
       committed: (refused) => resolve(refused),
     })

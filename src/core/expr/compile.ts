@@ -3,7 +3,7 @@
 import { storable, type Json, type JsonText } from '../json.ts'
 import type { InputTransform } from '../flow/definition.ts'
 import type { Expression, Sandbox, Scope } from './expression.ts'
-import { fixedRoots, type Place, type Root } from './names.ts'
+import type { Place, Root } from './names.ts'
 import { parseExpression } from './parse.ts'
 
 /** @throws EngineError E_FLOW_INVALID with `at`, line and column */
@@ -22,17 +22,18 @@ export function compileTransform(transform: InputTransform, sandbox: Sandbox, pl
 
 function constant(text: JsonText, source: string): Expression {
   // A new value each time it is asked for, so that nobody can change the plan's.
-  return { source, text: () => text, value: () => JSON.parse(text) as Json }
+  return { pure: true, source, text: () => text, value: () => JSON.parse(text) as Json }
 }
 
 function path(root: Root, keys: (string | number)[], source: string): Expression {
   if (root === 'results' && keys.length > 0) {
     const stepId = String(keys[0])
-    if (keys.length === 1) return { source, text: (scope) => scope.resultText(stepId), value: (scope) => scope.result(stepId) }
+    if (keys.length === 1)
+      return { pure: true, source, text: (scope) => scope.resultText(stepId), value: (scope) => scope.result(stepId) }
     return walk((scope) => scope.result(stepId), keys.slice(1), source)
   }
   if (keys.length > 0) return walk(rootValue(root), keys, source)
-  return { source, text: (scope) => rootText(root, null, scope), value: rootValue(root) }
+  return { pure: true, source, text: (scope) => rootText(root, null, scope), value: rootValue(root) }
 }
 
 function walk(start: (scope: Scope) => Json, keys: (string | number)[], source: string): Expression {
@@ -41,7 +42,7 @@ function walk(start: (scope: Scope) => Json, keys: (string | number)[], source: 
     for (let i = 0; i < keys.length && at !== null; i++) at = property(at, keys[i]!)
     return at
   }
-  return { source, value, text: (scope) => JSON.stringify(value(scope)) }
+  return { pure: true, source, value, text: (scope) => JSON.stringify(value(scope)) }
 }
 
 /** What JavaScript would give for a property JSON has; null for the rest, inherited ones included. */
@@ -94,8 +95,19 @@ function rootText(root: Root, stepIds: readonly string[] | null, scope: Scope): 
       return scope.flowEnvText()
     case 'error':
       return errorText(scope)
-    default:
-      return fixedRoots[root]
+    case 'all_iters':
+      return scope.allItersText()
+    case 'resume':
+      return scope.approvalsOf().at(-1)?.v ?? 'null'
+    case 'resumes':
+      return `[${scope
+        .approvalsOf()
+        .map((approval) => approval.v)
+        .join(',')}]`
+    case 'approvers':
+      return JSON.stringify(scope.approvalsOf().flatMap((approval) => approval.approver ?? []))
+    case 'params':
+      return '{}'
   }
 }
 
@@ -108,7 +120,15 @@ function resultsText(scope: Scope, stepIds: Iterable<string>): JsonText {
 /** In the failure module and retry_if the error at hand; else the one a step with continue_on_error left as its result. */
 function errorText(scope: Scope): JsonText {
   const text = scope.errorText()
-  return text ?? JSON.stringify(property(scope.previous(), 'error'))
+  return text ?? JSON.stringify(errorIn(scope.previous()))
+}
+
+/** Of several failed iterations or branches, all their errors. */
+function errorIn(previous: Json): Json {
+  if (!Array.isArray(previous)) return property(previous, 'error')
+  const errors = previous.map((one) => property(one, 'error')).filter((error) => error !== null)
+  if (errors.length < 2) return errors[0] ?? null
+  return { name: 'MultipleErrors', message: `${errors.length} of ${previous.length} failed`, errors }
 }
 
 function code(parsed: { body: string; roots: Root[]; stepIds: string[] | null }, sandbox: Sandbox, source: string): Expression {
@@ -117,5 +137,5 @@ function code(parsed: { body: string; roots: Root[]; stepIds: string[] | null },
     const values = roots.map((root) => rootText(root, stepIds, scope))
     return storable(sandbox.evaluate(body, roots, values))
   }
-  return { source, text, value: (scope) => JSON.parse(text(scope)) as Json }
+  return { pure: false, source, text, value: (scope) => JSON.parse(text(scope)) as Json }
 }

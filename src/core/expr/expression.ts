@@ -17,11 +17,17 @@ export interface Scope {
   previousText(): JsonText
   previous(): Json
   flowEnvText(): JsonText
+  /** Results of the iterations so far, in a loop's own conditions. */
+  allItersText(): JsonText
+  /** Answers to the last wait, oldest first. */
+  approvalsOf(): readonly { approver: string | null; v: JsonText }[]
   /** Only where it exists: `error` of a failure module or retry_if. Undefined elsewhere. */
   errorText(): JsonText | undefined
 }
 
 export interface Expression {
+  /** A constant or a path: asked again in the same scope it gives the same. */
+  readonly pure: boolean
   /** The user's source, for error messages; '' for constants. */
   readonly source: string
   /** The value as JSON text, without printing again what is passed through whole. */

@@ -1,21 +1,19 @@
 // The names an expression may use, by the place it stands in.
 //   N1. `result` is the step's own result, so it exists where the step has run; it is the same value as previous_result there.
-//   N2. resume, resumes, approvers, all_iters and params exist so that documents which mention them parse:
-//       nothing fills them yet (null, or empty), as the modules that would are refused.
+//   N2. resume, resumes and approvers are the answers to the wait before; all_iters exists in a loop's own conditions. Elsewhere
+//       they are null, or empty, as params is, so that documents which mention them parse.
 
 /** Before the step runs (its inputs, skip_if), or with a result of its own (stop_after_if, retry_if, timeout). */
 export type Place = 'before' | 'after'
 
-export const fixedRoots = { params: '{}', resume: 'null', resumes: '[]', approvers: '[]', all_iters: '[]' } as const
-
 const commonRoots = ['flow_input', 'results', 'previous_result', 'flow_env', 'error'] as const
-const afterRoots = [...commonRoots, 'result'] as const
+const otherRoots = ['params', 'resume', 'resumes', 'approvers', 'all_iters'] as const
 
-export type Root = (typeof afterRoots)[number] | keyof typeof fixedRoots
+export type Root = (typeof commonRoots)[number] | 'result' | (typeof otherRoots)[number]
 
 const rootsByPlace: Record<Place, readonly Root[]> = {
-  before: [...commonRoots, ...(Object.keys(fixedRoots) as Root[])],
-  after: [...afterRoots, ...(Object.keys(fixedRoots) as Root[])],
+  before: [...commonRoots, ...otherRoots],
+  after: [...commonRoots, 'result', ...otherRoots],
 }
 
 export function rootsOf(place: Place): readonly Root[] {
@@ -30,7 +28,8 @@ export function isRoot(name: string, place: Place): name is Root {
 export const refusedNames: Record<string, string | undefined> = Object.assign(Object.create(null), {
   variable: 'this version does not read variables in expressions; pass the value as a flow input or in flow_env',
   resource: 'this version does not read resources in expressions; pass the value as a flow input or in flow_env',
-  result: 'result exists only in stop_after_if, retry_if and timeout; use previous_result or results.<step id> here',
+  result:
+    'result exists only in stop_after_if, stop_after_all_iters_if, retry_if, sleep and timeout; use previous_result or results.<step id> here',
 })
 
 /** JavaScript's own names, as the sandbox has them. Date and Math.random are there: what decides is recorded (machine.ts). */

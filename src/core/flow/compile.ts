@@ -1,9 +1,10 @@
 // A plan made of a checked flow and its built code. Done once per version and process; pure, given a sandbox.
 import { compileExpression, compileTransform } from '../expr/compile.ts'
 import type { Expression, Sandbox } from '../expr/expression.ts'
+import type { Place } from '../expr/names.ts'
 import { assert } from '../errors.ts'
-import { languages, type FlowModule, type FlowValue } from './definition.ts'
-import type { Built, Plan, PlanStep, RunnableKind } from './plan.ts'
+import { languages, type FlowModule, type FlowValue, type InputTransform, type StopAfterIf } from './definition.ts'
+import type { Block, Built, Plan, PlanStep, RunnableKind, Stop, Suspend } from './plan.ts'
 
 export interface Version {
   id: string
@@ -14,68 +15,153 @@ export interface Version {
   built: Built
 }
 
+/** What a suspend that does not say waits, in seconds. */
+export const suspendSeconds = 1_800
+
 /** `value` has passed parseFlowValue, so no expression in it fails to compile. */
 export function compilePlan(version: Version, sandbox: Sandbox): Plan {
-  const { value, built } = version
-  const steps = value.modules.map((module, index) => planStep(module, index, `$.value.modules[${index}]`, built, sandbox))
-  const failure = value.failure_module
-    ? planStep(value.failure_module, steps.length, '$.value.failure_module', built, sandbox)
-    : null
+  const { value } = version
+  const planner = new Planner(version.built, sandbox)
+  const root = planner.block(value.modules, '$.value.modules')
+  const failure = value.failure_module ? planner.step(value.failure_module, '$.value.failure_module') : null
   return {
     versionId: version.id,
     workspaceId: version.workspaceId,
     path: version.path,
     kind: version.kind,
-    steps: failure ? [...steps, failure] : steps,
-    root: { steps: steps.map((step) => step.index) },
+    steps: planner.steps,
+    root,
+    skipIf: value.skip_expr ? compileExpression(value.skip_expr, sandbox, 'before', '$.value.skip_expr') : null,
     failure,
     flowEnv: JSON.stringify(value.flow_env ?? {}),
     strict: value.durability === 'strict',
   }
 }
 
-function planStep(module: FlowModule, index: number, at: string, built: Built, sandbox: Sandbox): PlanStep {
-  const { skip_if: skipIf, stop_after_if: stop, retry } = module
-  return {
-    index,
-    id: module.id,
-    run: runOf(module, built),
-    inputs: inputsOf(module, at, sandbox),
-    skipIf: skipIf ? compileExpression(skipIf.expr, sandbox, 'before', `${at}.skip_if.expr`) : null,
-    stopAfterIf: stop
-      ? {
-          expression: compileExpression(stop.expr, sandbox, 'after', `${at}.stop_after_if.expr`),
-          skipIfStopped: stop.skip_if_stopped ?? false,
-          errorMessage: stop.error_message ?? null,
-          includeResult: stop.error_include_result ?? false,
+class Planner {
+  readonly steps: PlanStep[] = []
+  readonly #built: Built
+  readonly #sandbox: Sandbox
+
+  constructor(built: Built, sandbox: Sandbox) {
+    this.#built = built
+    this.#sandbox = sandbox
+  }
+
+  block(modules: readonly FlowModule[], at: string): Block {
+    return { steps: modules.map((module, index) => this.step(module, `${at}[${index}]`).index) }
+  }
+
+  step(module: FlowModule, at: string): PlanStep {
+    const { skip_if: skipIf, retry } = module
+    const step = { index: this.steps.length, id: module.id } as PlanStep
+    this.steps.push(step) // before the steps inside it
+    return Object.assign(step, {
+      run: this.#run(module, `${at}.value`),
+      inputs: this.#inputs(module, at),
+      skipIf: skipIf ? this.#expression(skipIf.expr, 'before', `${at}.skip_if.expr`) : null,
+      stopAfterIf: this.#stop(module.stop_after_if, `${at}.stop_after_if`),
+      stopAfterAllIf: this.#stop(module.stop_after_all_iters_if, `${at}.stop_after_all_iters_if`),
+      sleep: this.#number(module.sleep, 'after', `${at}.sleep`),
+      suspend: suspendOf(module),
+      retry: retry && (retry.constant?.attempts || retry.exponential?.attempts) ? retry : null,
+      retryIf: retry?.retry_if ? this.#expression(retry.retry_if.expr, 'after', `${at}.retry.retry_if.expr`) : null,
+      continueOnError: module.continue_on_error ?? false,
+      timeout: this.#number(module.timeout, 'after', `${at}.timeout`),
+    } satisfies Omit<PlanStep, 'index' | 'id'>)
+  }
+
+  #run(module: FlowModule, at: string): PlanStep['run'] {
+    if (module.mock?.enabled) return { kind: 'mock', value: JSON.stringify(module.mock.return_value ?? null) }
+    const { value } = module
+    switch (value.type) {
+      case 'identity':
+        return { kind: 'identity' }
+      case 'rawscript': {
+        const step = Object.hasOwn(this.#built.steps, module.id) ? this.#built.steps[module.id] : undefined
+        assert(step, `step ${module.id} was not built`)
+        return { kind: 'code', runtime: languages[step.language], built: step }
+      }
+      case 'script':
+        return { kind: 'script', path: value.path, hash: value.hash ?? null }
+      case 'flow':
+        return { kind: 'flow', path: value.path }
+      case 'forloopflow':
+        return {
+          kind: 'loop',
+          iterator: compileTransform(value.iterator, this.#sandbox, 'before', `${at}.iterator`),
+          body: this.block(value.modules, `${at}.modules`),
+          skipFailures: value.skip_failures ?? false,
+          parallel: value.parallel ?? false,
+          parallelism: this.#number(value.parallelism, 'before', `${at}.parallelism`),
         }
-      : null,
-    retry: retry && (retry.constant?.attempts || retry.exponential?.attempts) ? retry : null,
-    retryIf: retry?.retry_if ? compileExpression(retry.retry_if.expr, sandbox, 'after', `${at}.retry.retry_if.expr`) : null,
-    continueOnError: module.continue_on_error ?? false,
-    timeout: timeoutOf(module, at, sandbox),
+      case 'whileloopflow':
+        return {
+          kind: 'loop',
+          iterator: null,
+          body: this.block(value.modules, `${at}.modules`),
+          skipFailures: value.skip_failures ?? false,
+          parallel: false,
+          parallelism: null,
+        }
+      case 'branchone':
+        return {
+          kind: 'choice',
+          branches: value.branches.map((branch, index) => ({
+            when: this.#expression(branch.expr, 'before', `${at}.branches[${index}].expr`),
+            body: this.block(branch.modules, `${at}.branches[${index}].modules`),
+          })),
+          otherwise: this.block(value.default, `${at}.default`),
+        }
+      case 'branchall':
+        return {
+          kind: 'branches',
+          branches: value.branches.map((branch, index) => ({
+            body: this.block(branch.modules, `${at}.branches[${index}].modules`),
+            skipFailure: branch.skip_failure ?? false,
+          })),
+          parallel: value.parallel ?? false,
+        }
+    }
+  }
+
+  #inputs(module: FlowModule, at: string): PlanStep['inputs'] {
+    if (module.mock?.enabled || !('input_transforms' in module.value)) return []
+    return Object.entries(module.value.input_transforms).map(([name, transform]) => ({
+      name,
+      expression: compileTransform(transform, this.#sandbox, 'before', `${at}.value.input_transforms.${name}`),
+    }))
+  }
+
+  #stop(stop: StopAfterIf | undefined, at: string): Stop | null {
+    if (!stop) return null
+    return {
+      expression: this.#expression(stop.expr, 'after', `${at}.expr`),
+      skipIfStopped: stop.skip_if_stopped ?? false,
+      errorMessage: stop.error_message ?? null,
+      includeResult: stop.error_include_result ?? false,
+    }
+  }
+
+  #expression(source: string, place: Place, at: string): Expression {
+    return compileExpression(source, this.#sandbox, place, at)
+  }
+
+  /** A number, or a transform that gives one. */
+  #number(value: InputTransform | number | undefined, place: Place, at: string): Expression | null {
+    if (value === undefined) return null
+    const transform = typeof value === 'number' ? { type: 'static' as const, value } : value
+    return compileTransform(transform, this.#sandbox, place, at)
   }
 }
 
-function runOf(module: FlowModule, built: Built): PlanStep['run'] {
-  if (module.mock?.enabled) return { kind: 'mock', value: JSON.stringify(module.mock.return_value ?? null) }
-  if (module.value.type === 'identity') return { kind: 'identity' }
-  const step = Object.hasOwn(built.steps, module.id) ? built.steps[module.id] : undefined
-  assert(step, `step ${module.id} was not built`)
-  return { kind: 'code', runtime: languages[step.language], built: step }
-}
-
-function inputsOf(module: FlowModule, at: string, sandbox: Sandbox): PlanStep['inputs'] {
-  if (module.mock?.enabled || module.value.type === 'identity') return []
-  return Object.entries(module.value.input_transforms).map(([name, transform]) => ({
-    name,
-    expression: compileTransform(transform, sandbox, 'before', `${at}.value.input_transforms.${name}`),
-  }))
-}
-
-function timeoutOf(module: FlowModule, at: string, sandbox: Sandbox): Expression | null {
-  const { timeout } = module
-  if (timeout === undefined) return null
-  const transform = typeof timeout === 'number' ? { type: 'static' as const, value: timeout } : timeout
-  return compileTransform(transform, sandbox, 'after', `${at}.timeout`)
+function suspendOf({ suspend }: FlowModule): Suspend | null {
+  if (!suspend?.required_events) return null
+  return {
+    events: suspend.required_events,
+    timeoutMs: (suspend.timeout ?? suspendSeconds) * 1_000,
+    goesOn: suspend.continue_on_disapprove_timeout ?? false,
+    onTimeout: suspend.on_timeout ? JSON.stringify(suspend.on_timeout.value) : null,
+    resultIsAnswer: suspend.result === 'resume',
+  }
 }

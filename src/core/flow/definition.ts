@@ -34,7 +34,66 @@ interface Identity {
   type: 'identity'
 }
 
-export type ModuleValue = RawScript | Identity
+interface ScriptByPath {
+  type: 'script'
+  path: string
+  /** The version to run, as the API names it; absent: the one deployed when the step begins. */
+  hash?: string | null
+  input_transforms: Record<string, InputTransform>
+}
+
+interface FlowByPath {
+  type: 'flow'
+  path: string
+  input_transforms: Record<string, InputTransform>
+}
+
+interface ForLoop {
+  type: 'forloopflow'
+  modules: FlowModule[]
+  iterator: InputTransform
+  skip_failures?: boolean
+  parallel?: boolean
+  /** Iterations at a time, if parallel; absent: all. A number in older documents. */
+  parallelism?: InputTransform | number
+}
+
+interface WhileLoop {
+  type: 'whileloopflow'
+  modules: FlowModule[]
+  skip_failures?: boolean
+}
+
+interface BranchOne {
+  type: 'branchone'
+  branches: { expr: string; modules: FlowModule[] }[]
+  default: FlowModule[]
+}
+
+interface BranchAll {
+  type: 'branchall'
+  branches: { modules: FlowModule[]; skip_failure?: boolean }[]
+  parallel?: boolean
+}
+
+export type ModuleValue = RawScript | Identity | ScriptByPath | FlowByPath | ForLoop | WhileLoop | BranchOne | BranchAll
+
+/** After a step and before the next: so many answers, or the flow fails. */
+export interface Suspend {
+  required_events?: number
+  /** seconds; default 1,800 */
+  timeout?: number
+  continue_on_disapprove_timeout?: boolean
+  resume_form?: Json
+  hide_cancel?: boolean
+  user_auth_required?: boolean
+  user_groups_required?: InputTransform
+  self_approval_disabled?: boolean
+  /** Extension: 'resume' makes the answer the step's result. */
+  result?: 'resume' | 'step'
+  /** Extension: what the flow goes on with when the time is over. */
+  on_timeout?: { value: Json }
+}
 
 export interface FlowModule {
   id: string
@@ -42,6 +101,11 @@ export interface FlowModule {
   value: ModuleValue
   skip_if?: { expr: string }
   stop_after_if?: StopAfterIf
+  /** Of a loop or branchall: asked once, after all. */
+  stop_after_all_iters_if?: StopAfterIf
+  /** seconds, after the step */
+  sleep?: InputTransform | number
+  suspend?: Suspend
   retry?: Retry
   continue_on_error?: boolean
   /** seconds */
@@ -52,6 +116,8 @@ export interface FlowModule {
 export interface FlowValue {
   modules: FlowModule[]
   failure_module?: FlowModule
+  /** The whole flow is skipped if it gives true. */
+  skip_expr?: string
   flow_env?: Record<string, Json>
   /** Extension: 'strict' makes each result durable before the next step starts. Default 'pipelined'. */
   durability?: 'pipelined' | 'strict'

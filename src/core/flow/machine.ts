@@ -1,117 +1,130 @@
-// The machine: which step next. Pure: (plan, state, record) → effects; the state of a job is the fold of its journal.
+// The machine: which step next. Pure: (state, record) → effects; the state of a job is the fold of its journal.
 //   M1. `advance` changes only the state it is given and reads nothing else: no clock, no randomness, no I/O.
-//   M2. A cursor walks one list of modules. It waits for exactly one record at a time, named by its phase:
-//         skip     a pick 'skip'     skip_if was evaluated
-//         running  ok | err          step n of this cursor is with a runner
-//         stop     a pick 'stop'     stop_after_if was evaluated
-//         retry    a pick 'retry'    retry_if was evaluated
-//         delay    a pick 'delay'    the random part of a retry's wait was drawn
-//         asleep   wake              the wait before the next attempt
-//         over     nothing           its result is its owner's
+//   M2. Each cursor (cursor.ts) waits for exactly one record at a time, named by its phase:
+//         skip stop retry delay branch break after sleep flow    that pick
+//         items      items           what the loop runs over was evaluated
+//         call       call            which version of a flow runs, with which arguments
+//         running    ok | err        step n of this cursor is with a runner
+//         asleep     wake            the wait before the next attempt
+//         resting    wake            the wait after the step
+//         suspended  signal | wake   answers to the step; wake: its time is over
+//         inside     nothing         its bodies do
+//         over       nothing         its result is its owner's
 //   M3. The effect last emitted for a cursor is the one it waits for; so a fold knows what to do again after a crash.
 //   M4. After `finish` nothing is emitted; later records change nothing.
+//   M5. A record is for the cursor it names. One whose cursor is gone (its loop failed meanwhile) changes nothing.
 // Semantics of OpenFlow fields: https://www.openflow.dev and docs/architecture.md.
 import { assert, type UserError } from '../errors.ts'
 import { retryDelayMs, retryNeedsRandom } from '../job/retry.ts'
-import { storable, type JsonText } from '../json.ts'
-import type { Block, Plan, PlanStep } from './plan.ts'
-import type { JobRecord, PickKind } from './records.ts'
+import { storable, type Json, type JsonText } from '../json.ts'
+import type { Limits } from '../limits.ts'
+import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } from './cursor.ts'
+import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
+import type { Approval, JobRecord, PickKind } from './records.ts'
 
 export const jobStatuses = ['success', 'failure', 'canceled', 'skipped'] as const
 export type JobStatus = (typeof jobStatuses)[number]
 
-type Phase = 'skip' | 'running' | 'stop' | 'retry' | 'delay' | 'asleep' | 'over'
+export type MachineLimits = Pick<Limits, 'stepsMax' | 'flowDepthMax' | 'loopWidthMax'>
 
-interface Cursor {
-  readonly id: number
-  readonly block: Block
-  /** Position in the block. */
-  at: number
-  step: PlanStep | null
-  phase: Phase
-  /** Number of the step with a runner (phase running), or of the last one. */
-  n: number
-  /** Failed attempts of this step so far. */
-  failures: number
-  /** What `previous_result` is: the result of the step before, or of this one once it has one. */
-  previous: JsonText
-  /** `previous` when this step was entered; each attempt sees it again. */
-  input: JsonText
-}
+/** The plans of sub-flows, by version. Those that a journal names are loaded before it is folded. */
+export type Plans = (version: string) => Plan
 
 export interface JobState {
-  readonly args: JsonText
-  /** Result of each finished step. */
-  readonly results: Map<string, JsonText>
-  readonly cursors: Cursor[]
-  /** Steps started so far; the next gets this + 1 as its number. */
+  readonly root: Cursor
+  readonly limits: MachineLimits
+  readonly plans: Plans
+  /** Cursors besides the root, by id. */
+  readonly inside: Map<number, Cursor>
+  /** Which of them has step n running. */
+  readonly runningAt: Map<number, Cursor>
+  /** Steps started so far, iterations and branches included; the next gets this + 1 as its number. */
   started: number
-  /** `error` for the failure module and retry_if. */
-  error: UserError | null
-  /** The failure module runs or ran: the job ends as a failure. */
-  failing: boolean
+  /** Signals taken so far. */
+  signals: number
+  /** Answers that nothing has waited for yet, by step number; 0: for whatever waits next. */
+  early: Map<number, Approval[]> | null
   finished: boolean
 }
 
 export type Effect =
   /** Evaluate what decides (or draw a random number) and answer with the pick. */
-  | { e: 'pick'; cursor: number; step: PlanStep; what: PickKind; failures: number }
+  | { e: 'pick'; cursor: Cursor; step: PlanStep; what: PickKind }
+  /** Evaluate the iterator and how many at a time; answer with items. */
+  | { e: 'items'; cursor: Cursor; step: PlanStep }
+  /** Find the flow's version, bind its arguments; answer with call. */
+  | { e: 'call'; cursor: Cursor; step: PlanStep }
   /** Bind the step's arguments and run it; answer with ok or err. */
-  | { e: 'start'; cursor: number; step: PlanStep; n: number }
+  | { e: 'start'; cursor: Cursor; step: PlanStep; n: number }
   /** Answer with wake when this time is over. */
-  | { e: 'sleep'; cursor: number; step: PlanStep; ms: number }
+  | { e: 'sleep'; cursor: Cursor; step: PlanStep; ms: number }
+  /** Signals may come; answer with wake when this time is over. `wanted`: how many more will do. */
+  | { e: 'wait'; cursor: Cursor; step: PlanStep; ms: number; wanted: number }
   | { e: 'finish'; status: JobStatus; result: JsonText }
 
-export interface MachineLimits {
-  stepsMax: number
+/** What a list of modules comes to. */
+type End =
+  | { how: 'done'; value: JsonText }
+  | { how: 'stopped'; value: JsonText; skipped: boolean }
+  | { how: 'failed'; value: JsonText; error: UserError }
+
+export function newState(plan: Plan, args: JsonText, limits: MachineLimits, plans: Plans): JobState {
+  const root = rootOf(plan, args, 0, null, 0)
+  return {
+    root,
+    limits,
+    plans,
+    inside: new Map(),
+    runningAt: new Map(),
+    started: 0,
+    signals: 0,
+    early: null,
+    finished: false,
+  }
 }
 
 /** A job that has no record yet. */
-export function open(plan: Plan, args: JsonText, limits: MachineLimits, effects: Effect[]): JobState {
-  const cursor: Cursor = {
-    id: 0,
-    block: plan.root,
-    at: -1,
-    step: null,
-    phase: 'over',
-    n: 0,
-    failures: 0,
-    previous: args,
-    input: args,
-  }
-  const state: JobState = {
-    args,
-    results: new Map(),
-    cursors: [cursor],
-    started: 0,
-    error: null,
-    failing: false,
-    finished: false,
-  }
-  goOn(plan, state, cursor, limits, effects)
+export function open(plan: Plan, args: JsonText, limits: MachineLimits, plans: Plans, effects: Effect[]): JobState {
+  const state = newState(plan, args, limits, plans)
+  begin(state, state.root, effects)
   return state
 }
 
 /** One fact more. Appends the effects it calls for. HOT: one switch, one effect. */
-export function advance(plan: Plan, state: JobState, record: JobRecord, limits: MachineLimits, effects: Effect[]): void {
+export function advance(state: JobState, record: JobRecord, effects: Effect[]): void {
   if (state.finished) return
   switch (record.k) {
     case 'ok': {
       const cursor = runningCursor(state, record.n)
-      settle(plan, state, cursor, record.v, limits, effects)
+      if (cursor) settle(state, cursor, record.v, effects)
       return
     }
-    case 'err':
-      failed(plan, state, runningCursor(state, record.n), record.e, limits, effects)
-      return
-    case 'pick':
-      picked(plan, state, waitingCursor(state, record.s, record.w), record, limits, effects)
-      return
-    case 'wake': {
-      const cursor = waitingCursor(state, record.s, 'asleep')
-      start(state, cursor, limits, effects)
+    case 'err': {
+      const cursor = runningCursor(state, record.n)
+      if (cursor) failed(state, cursor, record.e, null, effects)
       return
     }
+    case 'pick': {
+      const cursor = waitingCursor(state, record.c, record.s, record.w)
+      if (cursor) picked(state, cursor, record, effects)
+      return
+    }
+    case 'items': {
+      const cursor = waitingCursor(state, record.c, record.s, 'items')
+      if (cursor) looped(state, cursor, record, effects)
+      return
+    }
+    case 'call': {
+      const cursor = waitingCursor(state, record.c, record.s, 'call')
+      if (cursor) called(state, cursor, record, effects)
+      return
+    }
+    case 'wake':
+      woken(state, record, effects)
+      return
+    case 'signal':
+      signaled(state, record, effects)
+      return
     case 'cancel':
       finish(state, 'canceled', errorResult({ name: 'Canceled', message: record.reason }), effects)
       return
@@ -124,21 +137,34 @@ export function fold(
   args: JsonText,
   records: readonly JobRecord[],
   limits: MachineLimits,
+  plans: Plans,
 ): { state: JobState; outstanding: Effect[] } {
-  const outstanding = new Map<number, Effect>() // cursor → what it waits for (M3)
+  const outstanding = new Map<Cursor, Effect>() // what each waits for (M3)
+  let finished: Effect | null = null
   const effects: Effect[] = []
   const keep = () => {
-    for (const effect of effects) outstanding.set(effect.e === 'finish' ? -1 : effect.cursor, effect)
+    for (const effect of effects) {
+      if (effect.e === 'finish') finished = effect
+      else outstanding.set(effect.cursor, effect)
+    }
     effects.length = 0
   }
-  const state = open(plan, args, limits, effects)
+  const state = open(plan, args, limits, plans, effects)
   keep()
   for (const record of records) {
-    advance(plan, state, record, limits, effects)
+    advance(state, record, effects)
     keep()
   }
-  const finished = outstanding.get(-1)
-  return { state, outstanding: finished ? [finished] : [...outstanding.values()] }
+  if (finished) return { state, outstanding: [finished] }
+  return { state, outstanding: [...outstanding.values()].filter((effect) => isAwaited(state, effect)) }
+}
+
+/** Is the effect what its cursor still waits for? */
+function isAwaited(state: JobState, effect: Effect): boolean {
+  if (effect.e === 'finish') return true
+  const { cursor } = effect
+  const alive = cursor === state.root || state.inside.get(cursor.id) === cursor
+  return alive && cursor.phase !== 'inside' && cursor.phase !== 'over'
 }
 
 /** `{"error": …}`: what a failed step leaves as its result. */
@@ -146,171 +172,600 @@ export function errorResult(error: UserError): JsonText {
   return storable(JSON.stringify({ error }))
 }
 
-function runningCursor(state: JobState, n: number): Cursor {
-  for (const cursor of state.cursors) if (cursor.n === n && cursor.phase === 'running') return cursor
-  throw new Error(`no step ${n} is running; at ${JSON.stringify(state.cursors.map((c) => [c.phase, c.n]))}`)
+/** The items of a loop, as its iterator gives them; for a record without them too. */
+export function itemsOf(run: LoopRun, cursor: Cursor): JsonText[] {
+  const value = run.iterator!.value(cursor)
+  if (!Array.isArray(value)) throw new Error(`the iterator gives ${shown(value)}; it must give an array`)
+  return value.map((item) => JSON.stringify(item))
 }
 
-function waitingCursor(state: JobState, stepId: string, phase: Phase): Cursor {
-  const cursor = state.cursors.find((c) => c.phase === phase && c.step?.id === stepId)
+function shown(value: Json): string {
+  const text = JSON.stringify(value)
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}
+
+// ── Which cursor a record is for ──
+
+function runningCursor(state: JobState, n: number): Cursor | null {
+  const { root } = state
+  if (root.n === n && root.phase === 'running') return root
+  const cursor = state.runningAt.get(n)
+  if (cursor) {
+    state.runningAt.delete(n)
+    return cursor
+  }
+  assert(n <= state.started, `no step ${n} was started; the last one is ${state.started}`)
+  return null
+}
+
+function waitingCursor(state: JobState, id: number | undefined, stepId: string, phase: Phase): Cursor | null {
+  const cursor = id === undefined ? state.root : state.inside.get(id)
+  if (!cursor) {
+    assert(id! <= state.started, `there was no cursor ${id}`)
+    return null
+  }
   assert(
-    cursor,
-    `step ${stepId} does not wait for ${phase}; at ${JSON.stringify(state.cursors.map((c) => [c.step?.id, c.phase]))}`,
+    cursor.phase === phase && (phase === 'flow' || phase === 'break' || cursor.step?.id === stepId),
+    `step ${stepId} does not wait for ${phase}; cursor ${cursor.id} is at ${cursor.step?.id} ${cursor.phase}`,
   )
   return cursor
 }
 
-/** To the next module of the cursor's block, or to its end. */
-function goOn(plan: Plan, state: JobState, cursor: Cursor, limits: MachineLimits, effects: Effect[]): void {
-  cursor.at += 1
-  const index = cursor.block.steps[cursor.at]
-  if (index === undefined) {
-    cursor.phase = 'over'
-    finish(state, 'success', cursor.previous, effects)
+// ── Flows ──
+
+/** The cursor over a flow's modules, and the flow's frame. */
+function rootOf(plan: Plan, args: JsonText, id: number, parent: Cursor | null, depth: number): Cursor {
+  const frame = { plan, args, error: null, depth } as Frame
+  frame.root = new Cursor(id, frame, plan.root, args, parent, 0, null)
+  return frame.root
+}
+
+function begin(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  const { plan } = cursor.frame
+  if (!plan.skipIf) {
+    goOn(state, cursor, effects)
     return
   }
-  enter(plan.steps[index]!, state, cursor, limits, effects)
+  cursor.phase = 'flow'
+  effects.push({ e: 'pick', cursor, step: noStep, what: 'flow' })
 }
 
-function enter(step: PlanStep, state: JobState, cursor: Cursor, limits: MachineLimits, effects: Effect[]): void {
-  cursor.step = step
-  cursor.failures = 0
-  cursor.input = cursor.previous
-  if (step.skipIf) pick(cursor, 'skip', effects)
-  else start(state, cursor, limits, effects)
-}
+/** Stands where a pick is about the flow itself. */
+const noStep = { id: '' } as PlanStep
 
-function start(state: JobState, cursor: Cursor, limits: MachineLimits, effects: Effect[]): void {
-  if (state.started >= limits.stepsMax) {
-    const message = `a job may start at most ${limits.stepsMax} steps, retries included; run parts of it as jobs of their own`
-    finish(state, 'failure', errorResult({ name: 'TooManySteps', message, step_id: cursor.step!.id }), effects)
-    return
-  }
-  state.started += 1
-  cursor.previous = cursor.input
-  cursor.n = state.started
-  cursor.phase = 'running'
-  effects.push({ e: 'start', cursor: cursor.id, step: cursor.step!, n: cursor.n })
-}
-
-function pick(cursor: Cursor, what: PickKind, effects: Effect[]): void {
-  cursor.phase = what
-  effects.push({ e: 'pick', cursor: cursor.id, step: cursor.step!, what, failures: cursor.failures })
-}
-
-/** The step has a value. */
-function settle(plan: Plan, state: JobState, cursor: Cursor, value: JsonText, limits: MachineLimits, effects: Effect[]): void {
-  const step = cursor.step!
-  state.results.set(step.id, value)
-  cursor.previous = value
-  if (step.stopAfterIf) pick(cursor, 'stop', effects)
-  else stepOver(plan, state, cursor, limits, effects)
-}
-
-function stepOver(plan: Plan, state: JobState, cursor: Cursor, limits: MachineLimits, effects: Effect[]): void {
-  if (state.failing) finish(state, 'failure', cursor.previous, effects)
-  else goOn(plan, state, cursor, limits, effects)
-}
-
-/** An attempt failed: again, or for good. */
-function failed(plan: Plan, state: JobState, cursor: Cursor, error: UserError, limits: MachineLimits, effects: Effect[]): void {
-  const step = cursor.step!
-  state.error = error
-  const again = step.retry !== null && retryDelayMs(step.retry, cursor.failures, 0.5) !== null
-  if (!again) {
-    gaveUp(plan, state, cursor, error, limits, effects)
-    return
-  }
-  cursor.previous = errorResult(error)
-  if (step.retryIf) pick(cursor, 'retry', effects)
-  else wait(state, cursor, limits, effects)
-}
-
-/** The wait before the next attempt. Only a random wait is a pick. */
-function wait(state: JobState, cursor: Cursor, limits: MachineLimits, effects: Effect[]): void {
-  const retry = cursor.step!.retry!
-  if (retryNeedsRandom(retry, cursor.failures)) {
-    pick(cursor, 'delay', effects)
-    return
-  }
-  sleep(state, cursor, retryDelayMs(retry, cursor.failures, 0.5) ?? 0, limits, effects)
-}
-
-function sleep(state: JobState, cursor: Cursor, ms: number, limits: MachineLimits, effects: Effect[]): void {
-  cursor.failures += 1
-  if (ms <= 0) {
-    start(state, cursor, limits, effects)
-    return
-  }
-  cursor.phase = 'asleep'
-  effects.push({ e: 'sleep', cursor: cursor.id, step: cursor.step!, ms })
-}
-
-/** A step failed for good. */
-function gaveUp(plan: Plan, state: JobState, cursor: Cursor, error: UserError, limits: MachineLimits, effects: Effect[]): void {
-  const step = cursor.step!
-  const known = { ...error, step_id: error.step_id ?? step.id }
-  const result = errorResult(known)
-  state.results.set(step.id, result)
-  cursor.previous = result
-  if (step.continueOnError && !state.failing) {
-    goOn(plan, state, cursor, limits, effects)
-    return
-  }
-  if (state.failing || !plan.failure) {
-    finish(state, 'failure', result, effects)
-    return
-  }
-  state.failing = true
-  state.error = known
-  enter(plan.failure, state, cursor, limits, effects)
-}
-
-function picked(
-  plan: Plan,
-  state: JobState,
-  cursor: Cursor,
-  record: JobRecord & { k: 'pick' },
-  limits: MachineLimits,
-  effects: Effect[],
-): void {
-  const step = cursor.step!
+function called(state: JobState, cursor: Cursor, record: JobRecord & { k: 'call' }, effects: Effect[]): void {
   if (record.error) {
-    gaveUp(plan, state, cursor, record.error, limits, effects)
+    failed(state, cursor, record.error, null, effects)
     return
   }
-  switch (record.w) {
-    case 'skip':
-      if (record.v !== true) {
-        start(state, cursor, limits, effects)
-        return
-      }
-      state.results.set(step.id, cursor.previous)
-      stepOver(plan, state, cursor, limits, effects)
-      return
-    case 'stop': {
-      const stop = step.stopAfterIf!
-      if (record.v !== true) stepOver(plan, state, cursor, limits, effects)
-      else if (stop.errorMessage === null) finish(state, stop.skipIfStopped ? 'skipped' : 'success', cursor.previous, effects)
-      else {
-        const message = stop.errorMessage === '' ? `the flow was stopped after step ${step.id}` : stop.errorMessage
-        const error: UserError = { name: 'EarlyStop', message, step_id: step.id }
-        if (stop.includeResult) error['result'] = JSON.parse(cursor.previous)
-        finish(state, 'failure', errorResult(error), effects)
-      }
-      return
-    }
-    case 'retry':
-      if (record.v === true) wait(state, cursor, limits, effects)
-      else gaveUp(plan, state, cursor, state.error!, limits, effects)
-      return
-    case 'delay':
-      sleep(state, cursor, typeof record.v === 'number' ? record.v : 0, limits, effects)
-      return
+  const depth = cursor.frame.depth + 1
+  if (depth > state.limits.flowDepthMax) {
+    const { path } = cursor.step!.run as { path: string }
+    const message = `flow ${path} is inside of ${depth} others; flows may be inside of ${state.limits.flowDepthMax}: does it call itself without an end?`
+    failed(state, cursor, { name: 'FlowsTooDeep', message }, null, effects)
+    return
   }
+  const n = nextNumber(state, cursor.step!, effects)
+  if (n === null) return
+  cursor.inner = innerOf(1, 1, null)
+  cursor.inner.next = cursor.inner.active = 1
+  cursor.phase = 'inside'
+  const inner = rootOf(state.plans(record.version), record.args, n, cursor, depth)
+  state.inside.set(n, inner)
+  begin(state, inner, effects)
+}
+
+/** A list of modules has come to its end. */
+function ended(state: JobState, cursor: Cursor, end: End, effects: Effect[]): void {
+  cursor.phase = 'over'
+  const { frame, parent } = cursor
+  if (cursor === frame.root && frame.error && end.how !== 'failed') {
+    end = { how: 'failed', value: end.value, error: frame.error }
+  }
+  if (parent) {
+    state.inside.delete(cursor.id)
+    bodyEnded(state, parent, cursor, end, effects)
+    return
+  }
+  const status = end.how === 'failed' ? 'failure' : end.how === 'stopped' && end.skipped ? 'skipped' : 'success'
+  finish(state, status, end.value, effects)
 }
 
 function finish(state: JobState, status: JobStatus, result: JsonText, effects: Effect[]): void {
   state.finished = true
   effects.push({ e: 'finish', status, result })
+}
+
+// ── Steps ──
+
+/** To the next module of the cursor's list, or to its end. */
+function goOn(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  cursor.at += 1
+  const index = cursor.block.steps[cursor.at]
+  if (index === undefined) ended(state, cursor, { how: 'done', value: cursor.last }, effects)
+  else enter(cursor.frame.plan.steps[index]!, state, cursor, effects)
+}
+
+function enter(step: PlanStep, state: JobState, cursor: Cursor, effects: Effect[]): void {
+  cursor.step = step
+  cursor.failures = 0
+  cursor.input = cursor.last
+  if (step.skipIf) pick(cursor, 'skip', effects)
+  else start(state, cursor, effects)
+}
+
+function start(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  const step = cursor.step!
+  const n = nextNumber(state, step, effects)
+  if (n === null) return
+  cursor.last = cursor.input
+  cursor.error = isFailing(cursor) ? cursor.frame.error : null
+  cursor.n = n
+  switch (step.run.kind) {
+    case 'loop':
+      if (step.run.iterator) {
+        cursor.phase = 'items'
+        effects.push({ e: 'items', cursor, step })
+      } else beginBodies(state, cursor, innerOf(Infinity, 1, null), effects)
+      return
+    case 'choice':
+      pick(cursor, 'branch', effects)
+      return
+    case 'branches': {
+      const count = step.run.branches.length
+      beginBodies(state, cursor, innerOf(count, step.run.parallel ? Math.max(1, count) : 1, null), effects)
+      return
+    }
+    case 'flow':
+      cursor.phase = 'call'
+      effects.push({ e: 'call', cursor, step })
+      return
+    default:
+      cursor.phase = 'running'
+      if (cursor !== state.root) state.runningAt.set(n, cursor)
+      effects.push({ e: 'start', cursor, step, n })
+  }
+}
+
+/** A number for a step, an iteration or a branch; null if the job has had all: then it is over. */
+function nextNumber(state: JobState, step: PlanStep, effects: Effect[]): number | null {
+  if (state.finished) return null
+  if (state.started >= state.limits.stepsMax) {
+    const message = `a job may start at most ${state.limits.stepsMax} steps, retries and iterations included; run parts of it as jobs of their own`
+    finish(state, 'failure', errorResult({ name: 'TooManySteps', message, step_id: step.id }), effects)
+    return null
+  }
+  state.started += 1
+  return state.started
+}
+
+function pick(cursor: Cursor, what: PickKind, effects: Effect[]): void {
+  cursor.phase = what
+  effects.push({ e: 'pick', cursor, step: cursor.step!, what })
+}
+
+/** The step has a value. */
+function settle(state: JobState, cursor: Cursor, value: JsonText, effects: Effect[]): void {
+  const step = cursor.step!
+  cursor.results.set(step.id, value)
+  cursor.last = value
+  if (step.stopAfterAllIf) pick(cursor, 'after', effects)
+  else if (step.stopAfterIf && step.run.kind !== 'loop') pick(cursor, 'stop', effects)
+  else rest(state, cursor, effects)
+}
+
+/** What a step asks for between its end and the next one. The last of a list waits for nobody, unless for its result. */
+function rest(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  const { suspend, sleep } = cursor.step!
+  if (suspend && (suspend.resultIsAnswer || cursor.at + 1 < cursor.block.steps.length)) wait(state, cursor, suspend, effects)
+  else if (sleep) pick(cursor, 'sleep', effects)
+  else stepOver(state, cursor, effects)
+}
+
+function stepOver(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  if (isFailing(cursor)) ended(state, cursor, { how: 'done', value: cursor.last }, effects)
+  else goOn(state, cursor, effects)
+}
+
+/** Is it at its flow's failure module? */
+function isFailing({ frame, step }: Cursor): boolean {
+  return frame.error !== null && step === frame.plan.failure
+}
+
+/** An attempt failed: again, or for good. `value`: what the step leaves as its result, if not the error alone. */
+function failed(state: JobState, cursor: Cursor, error: UserError, value: JsonText | null, effects: Effect[]): void {
+  const step = cursor.step!
+  if (cursor.inner) abandon(state, cursor)
+  const again = step.retry !== null && retryDelayMs(step.retry, cursor.failures, 0.5) !== null
+  if (!again) {
+    gaveUp(state, cursor, error, value, effects)
+    return
+  }
+  cursor.error = error
+  cursor.last = value ?? errorResult(error)
+  if (step.retryIf) pick(cursor, 'retry', effects)
+  else waitToRetry(state, cursor, effects)
+}
+
+/** The wait before the next attempt. Only a random wait is a pick. */
+function waitToRetry(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  const retry = cursor.step!.retry!
+  if (retryNeedsRandom(retry, cursor.failures)) pick(cursor, 'delay', effects)
+  else sleep(state, cursor, retryDelayMs(retry, cursor.failures, 0.5) ?? 0, effects)
+}
+
+function sleep(state: JobState, cursor: Cursor, ms: number, effects: Effect[]): void {
+  cursor.failures += 1
+  if (ms <= 0) {
+    start(state, cursor, effects)
+    return
+  }
+  cursor.phase = 'asleep'
+  effects.push({ e: 'sleep', cursor, step: cursor.step!, ms })
+}
+
+/** A step failed for good. */
+function gaveUp(state: JobState, cursor: Cursor, error: UserError, value: JsonText | null, effects: Effect[]): void {
+  const step = cursor.step!
+  const { frame } = cursor
+  const known = { ...error, step_id: error.step_id ?? step.id }
+  const result = value ?? errorResult(known)
+  cursor.results.set(step.id, result)
+  cursor.last = result
+  cursor.error = null
+  if (step.continueOnError && !isFailing(cursor)) goOn(state, cursor, effects)
+  else if (cursor !== frame.root || frame.error || !frame.plan.failure) {
+    ended(state, cursor, { how: 'failed', value: result, error: known }, effects)
+  } else {
+    frame.error = known
+    enter(frame.plan.failure, state, cursor, effects)
+  }
+}
+
+function picked(state: JobState, cursor: Cursor, record: JobRecord & { k: 'pick' }, effects: Effect[]): void {
+  if (record.w === 'flow') {
+    if (record.error) ended(state, cursor, { how: 'failed', value: errorResult(record.error), error: record.error }, effects)
+    else if (record.v === true) ended(state, cursor, { how: 'stopped', value: cursor.last, skipped: true }, effects)
+    else goOn(state, cursor, effects)
+    return
+  }
+  if (record.w === 'break') {
+    iterationAsked(state, cursor, record, effects)
+    return
+  }
+  const step = cursor.step!
+  if (record.error) {
+    gaveUp(state, cursor, record.error, null, effects)
+    return
+  }
+  switch (record.w) {
+    case 'skip':
+      if (record.v !== true) {
+        start(state, cursor, effects)
+        return
+      }
+      cursor.results.set(step.id, cursor.last)
+      stepOver(state, cursor, effects)
+      return
+    case 'stop':
+    case 'after': {
+      const stop = (record.w === 'stop' ? step.stopAfterIf : step.stopAfterAllIf)!
+      if (record.v === true) ended(state, cursor, stopped(stop, step, cursor.last), effects)
+      else if (record.w === 'after' && step.stopAfterIf && step.run.kind !== 'loop') pick(cursor, 'stop', effects)
+      else rest(state, cursor, effects)
+      return
+    }
+    case 'retry':
+      if (record.v === true) waitToRetry(state, cursor, effects)
+      else gaveUp(state, cursor, cursor.error!, null, effects)
+      return
+    case 'delay':
+      sleep(state, cursor, typeof record.v === 'number' ? record.v : 0, effects)
+      return
+    case 'sleep':
+      if (typeof record.v !== 'number' || record.v <= 0) {
+        stepOver(state, cursor, effects)
+        return
+      }
+      cursor.phase = 'resting'
+      effects.push({ e: 'sleep', cursor, step, ms: record.v })
+      return
+    case 'branch':
+      beginBodies(state, cursor, { ...innerOf(Number(record.v) + 1, 1, null), next: Number(record.v) }, effects)
+      return
+  }
+}
+
+/** How a list ends whose step says: stop here. */
+function stopped(stop: Stop, step: PlanStep, value: JsonText): End {
+  if (stop.errorMessage === null) return { how: 'stopped', value, skipped: stop.skipIfStopped }
+  const message = stop.errorMessage === '' ? `the flow was stopped after step ${step.id}` : stop.errorMessage
+  const error: UserError = { name: 'EarlyStop', message, step_id: step.id }
+  if (stop.includeResult) error['result'] = JSON.parse(value)
+  return { how: 'failed', value: errorResult(error), error }
+}
+
+// ── Bodies: iterations, branches, sub-flows ──
+
+function innerOf(count: number, width: number, items: readonly JsonText[] | null): Inner {
+  return { count, width, items, next: 0, active: 0, results: [], broken: false, errors: [], beginning: false }
+}
+
+function looped(state: JobState, cursor: Cursor, record: JobRecord & { k: 'items' }, effects: Effect[]): void {
+  if (record.error) {
+    failed(state, cursor, record.error, null, effects)
+    return
+  }
+  const { run } = cursor.step! as { run: LoopRun }
+  const width = Math.min(record.width ?? 1, state.limits.loopWidthMax)
+  beginBodies(state, cursor, innerOf(record.count, width, record.v ?? itemsOf(run, cursor)), effects)
+}
+
+function beginBodies(state: JobState, cursor: Cursor, inner: Inner, effects: Effect[]): void {
+  cursor.inner = inner
+  cursor.phase = 'inside'
+  goOnInside(state, cursor, inner, effects)
+}
+
+/** Begins as many bodies as may be under way; when all are over, so is the step. */
+function goOnInside(state: JobState, owner: Cursor, inner: Inner, effects: Effect[]): void {
+  if (inner.beginning) return // a body ended while it was begun: whoever began it goes on
+  inner.beginning = true
+  while (!inner.broken && inner.next < inner.count && inner.active < inner.width && !state.finished) {
+    const slot = inner.next++
+    const n = nextNumber(state, owner.step!, effects)
+    if (n === null) return
+    inner.active += 1
+    const body = new Cursor(n, owner.frame, blockOf(owner.step!, slot, inner), owner.input, owner, slot, iterationOf(owner, slot))
+    state.inside.set(n, body)
+    goOn(state, body, effects)
+    if (owner.inner !== inner) return // it failed for good
+  }
+  inner.beginning = false
+  if (inner.active === 0 && !state.finished) insideOver(state, owner, inner, effects)
+}
+
+function blockOf(step: PlanStep, slot: number, inner: Inner): Block {
+  const { run } = step
+  if (run.kind === 'loop') return run.body
+  if (run.kind === 'branches') return run.branches[slot]!.body
+  assert(run.kind === 'choice', `step ${step.id} has no bodies`)
+  return inner.count === 0 ? run.otherwise : run.branches[slot]!.body
+}
+
+function iterationOf(owner: Cursor, slot: number): Iteration | null {
+  const { run } = owner.step!
+  if (run.kind !== 'loop') return null
+  return { index: slot, value: owner.inner!.items?.[slot] ?? String(slot) }
+}
+
+/** A body is over: its loop goes on, or its step is over too. */
+function bodyEnded(state: JobState, owner: Cursor, body: Cursor, end: End, effects: Effect[]): void {
+  const { inner, step } = owner
+  if (!inner) return
+  const { run } = step!
+  if (run.kind === 'loop' && end.how === 'done' && step!.stopAfterIf) {
+    // The iteration is asked for, before it counts.
+    state.inside.set(body.id, body)
+    body.phase = 'break'
+    inner.results[body.slot] = end.value
+    effects.push({ e: 'pick', cursor: body, step: step!, what: 'break' })
+    return
+  }
+  inner.active -= 1
+  switch (run.kind) {
+    case 'loop':
+      iterationEnded(state, owner, inner, run, body.slot, end, effects)
+      return
+    case 'branches':
+      branchEnded(state, owner, inner, run, body.slot, end, effects)
+      return
+    default: // a choice or a flow: what it came to is what the step came to
+      owner.inner = null
+      if (end.how === 'failed') failed(state, owner, end.error, end.value, effects)
+      else if (end.how === 'stopped' && run.kind === 'choice') {
+        owner.results.set(step!.id, end.value)
+        ended(state, owner, end, effects)
+      } else settle(state, owner, end.value, effects)
+  }
+}
+
+function iterationAsked(state: JobState, body: Cursor, record: JobRecord & { k: 'pick' }, effects: Effect[]): void {
+  const owner = body.parent!
+  const inner = owner.inner!
+  const { step } = owner
+  const value = inner.results[body.slot]!
+  state.inside.delete(body.id)
+  inner.active -= 1
+  const { run } = step! as { run: LoopRun }
+  let end: End = { how: 'done', value }
+  if (record.error) end = { how: 'failed', value: errorResult(record.error), error: record.error }
+  else if (record.v === true) end = stopped(step!.stopAfterIf!, step!, value)
+  if (end.how === 'failed') failed(state, owner, end.error, end.value, effects)
+  else iterationEnded(state, owner, inner, run, body.slot, end, effects)
+}
+
+function iterationEnded(
+  state: JobState,
+  owner: Cursor,
+  inner: Inner,
+  run: LoopRun,
+  slot: number,
+  end: End,
+  effects: Effect[],
+): void {
+  inner.results[slot] = end.value
+  if (end.how === 'stopped') inner.broken = true
+  else if (end.how === 'failed' && !run.skipFailures) {
+    if (!run.parallel) {
+      failed(state, owner, end.error, end.value, effects)
+      return
+    }
+    inner.errors.push(end.error)
+  }
+  goOnInside(state, owner, inner, effects)
+}
+
+function branchEnded(
+  state: JobState,
+  owner: Cursor,
+  inner: Inner,
+  run: BranchesRun,
+  slot: number,
+  end: End,
+  effects: Effect[],
+): void {
+  inner.results[slot] = end.value
+  if (end.how === 'failed' && !run.branches[slot]!.skipFailure) {
+    if (!run.parallel) {
+      failed(state, owner, end.error, end.value, effects)
+      return
+    }
+    inner.errors.push(end.error)
+  } else if (end.how === 'stopped' && !run.parallel) {
+    owner.results.set(owner.step!.id, listText(inner.results))
+    ended(state, owner, end, effects)
+    return
+  }
+  goOnInside(state, owner, inner, effects)
+}
+
+/** The step is over before its bodies are: what they come to changes nothing any more. */
+function abandon(state: JobState, owner: Cursor): void {
+  owner.inner = null
+  for (const cursor of [...state.inside.values()]) {
+    let at: Cursor | null = cursor
+    while (at && at !== owner) at = at.parent
+    if (at !== owner) continue
+    state.inside.delete(cursor.id)
+    state.runningAt.delete(cursor.n)
+  }
+}
+
+/** All bodies of a step are over. */
+function insideOver(state: JobState, owner: Cursor, inner: Inner, effects: Effect[]): void {
+  const value = listText(inner.results)
+  owner.inner = null
+  if (inner.errors.length === 0) settle(state, owner, value, effects)
+  else failed(state, owner, errorOf(inner), value, effects)
+}
+
+function errorOf({ errors, results }: Inner): UserError {
+  if (errors.length === 1) return errors[0]!
+  return { name: 'MultipleErrors', message: `${errors.length} of ${results.length} failed`, errors: errors as unknown as Json }
+}
+
+// ── Waiting ──
+
+function wait(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
+  cursor.approvals = []
+  for (const key of [cursor.n, 0]) {
+    const early = state.early?.get(key)
+    if (!early) continue
+    state.early!.delete(key)
+    for (const [index, approval] of early.entries()) {
+      if (!counts(cursor, approval, suspend)) continue
+      const left = early.slice(index + 1)
+      if (left.length > 0) state.early!.set(key, left)
+      answered(state, cursor, suspend, effects)
+      return
+    }
+  }
+  cursor.phase = 'suspended'
+  effects.push(waiting(cursor, suspend))
+}
+
+function waiting(cursor: Cursor, suspend: Suspend): Effect {
+  const wanted = suspend.events - cursor.approvals!.length
+  return { e: 'wait', cursor, step: cursor.step!, ms: suspend.timeoutMs, wanted }
+}
+
+/** One answer more. True: that is enough. */
+function counts(cursor: Cursor, approval: Approval, suspend: Suspend): boolean {
+  cursor.approvals = [...cursor.approvals!, approval]
+  return !approval.approved || cursor.approvals.length >= suspend.events
+}
+
+function signaled(state: JobState, record: JobRecord & { k: 'signal' }, effects: Effect[]): void {
+  state.signals = record.seq
+  const { n, id, approver, approved, v } = record
+  const approval: Approval = { id, approver, approved, v }
+  const cursor = suspendedAt(state, n)
+  if (!cursor) {
+    state.early ??= new Map()
+    state.early.set(n, [...(state.early.get(n) ?? []), approval])
+    return
+  }
+  const suspend = cursor.step!.suspend!
+  if (counts(cursor, approval, suspend)) answered(state, cursor, suspend, effects)
+  else effects.push(waiting(cursor, suspend))
+}
+
+/** The cursor that waits for answers to step n; for n = 0 the one that has waited longest. */
+function suspendedAt(state: JobState, n: number): Cursor | null {
+  if (isSuspendedAt(state.root, n)) return state.root
+  for (const cursor of state.inside.values()) if (isSuspendedAt(cursor, n)) return cursor
+  return null
+}
+
+function isSuspendedAt(cursor: Cursor, n: number): boolean {
+  return cursor.phase === 'suspended' && (n === 0 || cursor.n === n)
+}
+
+/** As many answers as asked for, or one that refuses. */
+function answered(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
+  const last = cursor.approvals!.at(-1)!
+  if (!last.approved) {
+    const by = last.approver ? ` by ${last.approver}` : ''
+    refused(state, cursor, suspend, { name: 'SuspendedDisapproved', message: `the approval was refused${by}` }, effects)
+    return
+  }
+  if (suspend.resultIsAnswer) {
+    const value = suspend.events > 1 ? listText(cursor.approvals!.map((approval) => approval.v)) : last.v
+    cursor.results.set(cursor.step!.id, value)
+    cursor.last = value
+  }
+  awake(state, cursor, effects)
+}
+
+function refused(state: JobState, cursor: Cursor, suspend: Suspend, error: UserError, effects: Effect[]): void {
+  if (!suspend.goesOn) {
+    gaveUp(state, cursor, error, null, effects)
+    return
+  }
+  cursor.last = errorResult({ ...error, step_id: cursor.step!.id })
+  awake(state, cursor, effects)
+}
+
+function woken(state: JobState, record: JobRecord & { k: 'wake' }, effects: Effect[]): void {
+  const cursor = record.c === undefined ? state.root : state.inside.get(record.c)
+  if (!cursor || cursor.step?.id !== record.s) return
+  switch (cursor.phase) {
+    case 'asleep':
+      start(state, cursor, effects)
+      return
+    case 'resting':
+      stepOver(state, cursor, effects)
+      return
+    case 'suspended': {
+      const suspend = cursor.step.suspend!
+      if (suspend.onTimeout === null) {
+        const message = `no answer came within ${suspend.timeoutMs / 1_000} s`
+        refused(state, cursor, suspend, { name: 'SuspendedTimedOut', message }, effects)
+        return
+      }
+      cursor.results.set(cursor.step.id, suspend.onTimeout)
+      cursor.last = suspend.onTimeout
+      awake(state, cursor, effects)
+      return
+    }
+    default:
+      return // an answer came first
+  }
+}
+
+/** The wait after a step is over; its sleep, if any, comes behind. */
+function awake(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  if (cursor.step!.sleep) pick(cursor, 'sleep', effects)
+  else stepOver(state, cursor, effects)
 }

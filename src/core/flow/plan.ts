@@ -1,7 +1,8 @@
 // A plan: a flow version compiled once, so that running it is look-ups.
-//   P1. `steps` holds every step of the flow, the failure module last; a step's `index` is its place there.
-//   P2. `root` and every nested block name steps by index. (Loops and branches give their step blocks of their own.)
-//   P3. Pure and immutable: shared by all jobs of the version.
+//   P1. `steps` holds every step of the flow, nested ones included, the failure module last; a step's `index` is its place there.
+//   P2. `root` and every block inside a step name steps by index.
+//   P3. A step refers to a flow or a script by path: which version runs is decided when it begins, and recorded.
+//   P4. Pure and immutable: shared by all jobs of the version.
 import type { Expression } from '../expr/expression.ts'
 import type { JsonText } from '../json.ts'
 import type { Language, Retry, RuntimeName } from './definition.ts'
@@ -27,14 +28,81 @@ export interface CodeRun {
   built: BuiltStep
 }
 
+export interface LoopRun {
+  kind: 'loop'
+  /** Null: a while loop. */
+  iterator: Expression | null
+  body: Block
+  skipFailures: boolean
+  parallel: boolean
+  /** How many iterations at a time, if parallel; null: all. */
+  parallelism: Expression | null
+}
+
+export interface ChoiceRun {
+  kind: 'choice'
+  branches: { when: Expression; body: Block }[]
+  otherwise: Block
+}
+
+export interface BranchesRun {
+  kind: 'branches'
+  branches: { body: Block; skipFailure: boolean }[]
+  parallel: boolean
+}
+
+export interface FlowRun {
+  kind: 'flow'
+  path: string
+}
+
+export interface ScriptRun {
+  kind: 'script'
+  path: string
+  /** A version of it; null: the one deployed when the step begins. */
+  hash: string | null
+}
+
+export interface Stop {
+  expression: Expression
+  skipIfStopped: boolean
+  errorMessage: string | null
+  includeResult: boolean
+}
+
+export interface Suspend {
+  events: number
+  timeoutMs: number
+  /** Refused or timed out, the flow goes on with the error as this step's result. */
+  goesOn: boolean
+  /** What the flow goes on with when the time is over; null: nothing, that is a failure. */
+  onTimeout: JsonText | null
+  /** The answer becomes the step's result. */
+  resultIsAnswer: boolean
+}
+
 export interface PlanStep {
   index: number
   id: string
-  run: CodeRun | { kind: 'identity' } | { kind: 'mock'; value: JsonText }
+  run:
+    | CodeRun
+    | LoopRun
+    | ChoiceRun
+    | BranchesRun
+    | FlowRun
+    | ScriptRun
+    | { kind: 'identity' }
+    | { kind: 'mock'; value: JsonText }
   /** Binds main's arguments: names and the expressions that give their values. */
   inputs: { name: string; expression: Expression }[]
   skipIf: Expression | null
-  stopAfterIf: { expression: Expression; skipIfStopped: boolean; errorMessage: string | null; includeResult: boolean } | null
+  /** Of a loop: asked after each iteration. */
+  stopAfterIf: Stop | null
+  /** Of a loop or branchall: asked once, after all. */
+  stopAfterAllIf: Stop | null
+  /** Seconds to wait after the step. */
+  sleep: Expression | null
+  suspend: Suspend | null
   retry: Retry | null
   retryIf: Expression | null
   continueOnError: boolean
@@ -53,6 +121,8 @@ export interface Plan {
   kind: RunnableKind
   steps: PlanStep[]
   root: Block
+  /** The whole flow is skipped if it gives true. */
+  skipIf: Expression | null
   failure: PlanStep | null
   flowEnv: JsonText
   strict: boolean

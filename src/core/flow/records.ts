@@ -3,12 +3,25 @@
 //   R2. The state of a job is a fold of its records (machine.ts). What is not a function of them is a record itself:
 //       results, the value of an expression that decided something, a random delay.
 //   R3. `v` is missing from the last record of a finished job where it equals the job's result: results are kept once.
+//   R4. `c` is the cursor that a record is for; missing where it is the job's own. ok and err need none: n says it.
 import { storableText, type Json, type JsonText } from '../json.ts'
 import type { UserError } from '../errors.ts'
 
-/** What an expression or a draw decided: skip this step? stop after it? retry it? after how many ms? */
-export const pickKinds = ['skip', 'stop', 'retry', 'delay'] as const
+/**
+ * What an expression or a draw decided: skip this step? stop after it? retry it? after how many ms? which branch (-1: the
+ * default)? stop the loop after this iteration? stop after all of them? sleep how many ms? skip the whole flow?
+ */
+export const pickKinds = ['skip', 'stop', 'retry', 'delay', 'branch', 'break', 'after', 'sleep', 'flow'] as const
 export type PickKind = (typeof pickKinds)[number]
+
+/** Someone's answer to a waiting step. */
+export interface Approval {
+  /** The number that its sender gave it. */
+  id: number
+  approver: string | null
+  approved: boolean
+  v: JsonText
+}
 
 export type JobRecord =
   /** Step n (module s) gave a value; `v` is its JSON text. */
@@ -16,9 +29,18 @@ export type JobRecord =
   /** An attempt of step n failed. */
   | { k: 'err'; n: number; s: string; at: number; ms: number; e: UserError }
   /** A decision about module s was made; `error` if its expression failed. */
-  | { k: 'pick'; s: string; w: PickKind; v: Json; error?: UserError }
-  /** The wait before the next attempt of module s is over. */
-  | { k: 'wake'; s: string }
+  | { k: 'pick'; c?: number; s: string; w: PickKind; v: Json; error?: UserError }
+  /**
+   * The items of loop s, `width` of them at a time (missing: one after another). `v` is missing where the iterator gives
+   * them again whenever it is asked (it is a path or a constant): they are kept once.
+   */
+  | { k: 'items'; c?: number; s: string; count: number; width?: number; v?: JsonText[]; error?: UserError }
+  /** Module s begins a flow: this version of it, with these arguments. */
+  | { k: 'call'; c?: number; s: string; version: string; args: JsonText; error?: UserError }
+  /** The wait of module s is over: before the next attempt, after its sleep, or for an approval that did not come. */
+  | { k: 'wake'; c?: number; s: string }
+  /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next). */
+  | { k: 'signal'; seq: number; n: number; id: number; approver: string | null; approved: boolean; v: JsonText }
   /** Someone asked the job to stop. */
   | { k: 'cancel'; by: string; reason: string }
 
@@ -30,20 +52,43 @@ export function printRecord(record: JobRecord, withValue = true): JsonText {
       return withValue
         ? `{"k":"ok","n":${record.n},"s":"${record.s}","at":${record.at},"ms":${record.ms},"v":${record.v}}`
         : `{"k":"ok","n":${record.n},"s":"${record.s}","at":${record.at},"ms":${record.ms}}`
+    case 'items':
+      if (!record.v) return printPlain(record)
+      return withText({ ...record, v: undefined }, 'v', `[${record.v.join(',')}]`)
+    case 'call':
+      return withText({ ...record, args: undefined }, 'args', record.args)
+    case 'signal':
+      return withText({ ...record, v: undefined }, 'v', record.v)
     case 'err':
     case 'pick':
     case 'wake':
     case 'cancel':
-      return JSON.stringify(record, (_key, value: unknown) => (typeof value === 'string' ? storableText(value) : value))
+      return printPlain(record)
   }
+}
+
+function printPlain(record: object): JsonText {
+  return JSON.stringify(record, (_key, value: unknown) => (typeof value === 'string' ? storableText(value) : value))
+}
+
+/** A record with one field more, whose JSON text is copied in. */
+function withText(record: object, field: string, text: JsonText): JsonText {
+  return `${printPlain(record).slice(0, -1)},"${field}":${text}}`
 }
 
 /** A stored record, with `v` of results as text again. null for kinds this version does not know. */
 export function parseRecord(stored: Json): JobRecord | null {
-  const record = stored as { k?: unknown; v?: Json }
+  const record = stored as { k?: unknown; v?: Json; args?: Json }
   switch (record.k) {
     case 'ok':
+    case 'signal':
       return { ...(record as unknown as JobRecord & { k: 'ok' }), v: JSON.stringify(record.v ?? null) }
+    case 'items': {
+      if (!Array.isArray(record.v)) return record as unknown as JobRecord
+      return { ...(record as unknown as JobRecord & { k: 'items' }), v: record.v.map((item) => JSON.stringify(item)) }
+    }
+    case 'call':
+      return { ...(record as unknown as JobRecord & { k: 'call' }), args: JSON.stringify(record.args ?? {}) }
     case 'err':
     case 'pick':
     case 'wake':

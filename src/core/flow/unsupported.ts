@@ -33,16 +33,12 @@ export const unsupported = {
     debounce_args_to_accumulate: 'debounce',
     max_total_debouncing_time: 'debounce',
     max_total_debounces_amount: 'debounce',
-    skip_expr: 'skip whole flows; use skip_if on modules',
     early_return: 'answer before the flow ends',
     chat_input_enabled: 'keep conversations',
     ...caching,
     ...deleting,
   },
   module: {
-    stop_after_all_iters_if: 'run loops',
-    sleep: 'sleep between steps',
-    suspend: 'wait for approvals',
     debouncing: 'debounce',
     ...caching,
     ...deleting,
@@ -53,10 +49,12 @@ export const unsupported = {
     custom_concurrency_key: 'limit concurrency by key',
     ...caching,
   },
+  byPath: { tag_override: 'send single steps to other workers; set the tag of the flow' },
+  loop: { spread: 'spread a loop over several workers' },
 } as const satisfies Record<string, FieldTable>
 
 /** OpenFlow's module types and languages beyond those of definition.ts. */
-export const otherModuleTypes = 'script flow forloopflow whileloopflow branchone branchall aiagent flowscript'.split(' ')
+export const otherModuleTypes = 'aiagent flowscript'.split(' ')
 export const otherLanguages = (
   'bunnative go powershell postgresql mysql bigquery snowflake mssql oracledb graphql php ' +
   'rust ansible csharp nu java ruby rlang duckdb'

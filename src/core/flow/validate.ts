@@ -16,10 +16,13 @@ import { otherLanguages, otherModuleTypes, refuseUnsupported, unsupported } from
 
 type FlowLimits = Pick<Limits, 'jsonDepthMax' | 'flowModulesMax'>
 
-const moduleTypes = ['rawscript', 'identity'] as const
+const moduleTypes = ['rawscript', 'script', 'flow', 'forloopflow', 'whileloopflow', 'branchone', 'branchall', 'identity'] as const
+const failureTypes = ['rawscript', 'script'] as const
 const durabilities = ['pipelined', 'strict'] as const
 // A timer of Node holds 2^31 ms.
 const timeoutSecondsMax = 2_147_483
+// A year and a day: what waits longer was forgotten.
+const waitSecondsMax = 366 * 86_400
 const stepIdPattern = /^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/
 
 /** @throws EngineError E_FLOW_INVALID or E_JSON, with `at` */
@@ -58,33 +61,43 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   faults.oneOf(fields, 'durability', durabilities, at)
   faults.number(fields, 'priority', at)
   checkFlowEnv(fields, at, faults)
-  const flow = { ...fields, modules: modulesOf(fields.modules, limits, at, faults) } as FlowValue
+  if (faults.text(fields, 'skip_expr', at)) checkExpression(fields.skip_expr, 'before', `${at}.skip_expr`, faults)
+  const whole: Whole = { modulesMax: limits.flowModulesMax, modules: 0, placeOf: new Map() }
+  const flow = { ...fields, modules: modulesOf(fields.modules, whole, `${at}.modules`, faults) } as FlowValue
   if (fields.failure_module === undefined || fields.failure_module === null) delete flow.failure_module
-  else flow.failure_module = failureModule(fields.failure_module, `${at}.failure_module`, faults)
+  else flow.failure_module = failureModule(fields.failure_module, whole, `${at}.failure_module`, faults)
   for (const key of ['flow_env', 'durability', 'priority'] as const) if (fields[key] === null) delete flow[key]
+  if (!fields.skip_expr) delete flow.skip_expr
   return flow
 }
 
-function modulesOf(modules: unknown, limits: FlowLimits, at: string, faults: Faults): FlowModule[] {
+/** What holds of all modules of a flow, nested ones included. */
+interface Whole {
+  modulesMax: number
+  modules: number
+  placeOf: Map<unknown, string>
+}
+
+function modulesOf(modules: unknown, whole: Whole, at: string, faults: Faults): FlowModule[] {
   if (!Array.isArray(modules)) {
-    faults.add(`${at}.modules`, `expected an array of modules, got ${nameOf(modules)}`)
+    faults.add(at, `expected an array of modules, got ${nameOf(modules)}`)
     return []
   }
-  if (modules.length > limits.flowModulesMax) {
-    faults.add(
-      `${at}.modules`,
-      `${modules.length} modules; a flow may have ${limits.flowModulesMax}; split it into several flows`,
-    )
+  const before = whole.modules
+  whole.modules += modules.length
+  if (whole.modules > whole.modulesMax) {
+    if (before <= whole.modulesMax) {
+      faults.add(at, `${whole.modules} modules; a flow may have ${whole.modulesMax}; split it into several flows`)
+    }
     return []
   }
-  const placeOf = new Map<unknown, string>()
   return modules.map((module, index) => {
-    const here = `${at}.modules[${index}]`
+    const here = `${at}[${index}]`
     const fields = faults.fields(module, here, moduleShape)
     if (!fields) return noModule
-    checkStepId(fields.id, `${here}.id`, placeOf, faults)
-    if (!placeOf.has(fields.id)) placeOf.set(fields.id, here)
-    return flowModule(fields, here, faults)
+    checkStepId(fields.id, `${here}.id`, whole.placeOf, faults)
+    if (!whole.placeOf.has(fields.id)) whole.placeOf.set(fields.id, here)
+    return flowModule(fields, whole, here, faults)
   })
 }
 
@@ -105,47 +118,68 @@ function checkStepId(id: unknown, at: string, placeOf: Map<unknown, string>, fau
   }
 }
 
-function failureModule(module: unknown, at: string, faults: Faults): FlowModule {
+function failureModule(module: unknown, whole: Whole, at: string, faults: Faults): FlowModule {
   const fields = faults.fields(module, at, moduleShape)
   if (!fields) return noModule
   if ((fields.id ?? 'failure') !== 'failure') {
     faults.add(`${at}.id`, `the failure module's id is 'failure', got ${JSON.stringify(fields.id)}`, ['failure'])
   }
-  const parsed = flowModule(fields, at, faults)
-  if ((fields.value as Fields | undefined)?.type === 'identity') {
-    faults.add(`${at}.value.type`, 'a failure module is a rawscript', ['rawscript'])
+  const parsed = flowModule(fields, whole, at, faults)
+  if (!(failureTypes as readonly string[]).includes(parsed.value.type)) {
+    faults.add(`${at}.value.type`, `a failure module is a ${failureTypes.join(' or a ')}`, failureTypes)
   }
   return { ...parsed, id: 'failure' }
 }
 
 /** A module without a check of its id, which depends on where it stands. */
-function flowModule(fields: Fields, at: string, faults: Faults): FlowModule {
+function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): FlowModule {
   refuseUnsupported(fields, unsupported.module, at, faults)
-  const parsed = { ...fields, value: moduleValue(fields.value, `${at}.value`, faults) } as FlowModule
+  const parsed = { ...fields, value: moduleValue(fields.value, whole, `${at}.value`, faults) } as FlowModule
   faults.text(fields, 'summary', at)
   faults.boolean(fields, 'continue_on_error', at)
   checkCondition(fields, 'skip_if', 'before', at, faults)
-  checkStop(fields, at, faults)
+  checkStop(fields, 'stop_after_if', at, faults)
+  checkStop(fields, 'stop_after_all_iters_if', at, faults)
   checkMock(fields, at, faults)
-  for (const key of ['skip_if', 'stop_after_if', 'mock', 'continue_on_error'] as const)
+  checkSuspend(fields, at, faults)
+  for (const key of ['skip_if', 'stop_after_if', 'stop_after_all_iters_if', 'suspend', 'mock', 'continue_on_error'] as const)
     if (fields[key] === null) delete parsed[key]
+  if (parsed.stop_after_all_iters_if && !hasBodies(parsed)) delete parsed.stop_after_all_iters_if // editors leave it behind
   const retry = retryOf(fields, at, faults)
   if (retry) parsed.retry = retry
   else delete parsed.retry
-  const timeout = timeoutOf(fields.timeout, `${at}.timeout`, faults)
+  const timeout = numberOf(fields, 'timeout', { min: 0.001, max: timeoutSecondsMax }, 'after', at, faults)
   if (timeout === undefined) delete parsed.timeout
   else parsed.timeout = timeout
+  const sleep = numberOf(fields, 'sleep', { min: 0, max: waitSecondsMax }, 'after', at, faults)
+  if (sleep === undefined) delete parsed.sleep
+  else parsed.sleep = sleep
   return parsed
 }
 
-function moduleValue(value: unknown, at: string, faults: Faults): ModuleValue {
-  const fields = faults.fields(value, at, `a module's value is an object {type: ${moduleTypes.join(' or ')}}`)
+function hasBodies({ value }: FlowModule): boolean {
+  return value.type === 'forloopflow' || value.type === 'whileloopflow' || value.type === 'branchall'
+}
+
+function moduleValue(value: unknown, whole: Whole, at: string, faults: Faults): ModuleValue {
+  const fields = faults.fields(value, at, `a module's value is an object {type, …}; types: ${moduleTypes.join(', ')}`)
   if (!fields) return { type: 'identity' }
   switch (fields.type) {
     case 'identity':
       return fields as unknown as ModuleValue
     case 'rawscript':
       return rawScript(fields, at, faults)
+    case 'script':
+    case 'flow':
+      return byPath(fields, at, faults)
+    case 'forloopflow':
+      return forLoop(fields, whole, at, faults)
+    case 'whileloopflow':
+      return whileLoop(fields, whole, at, faults)
+    case 'branchone':
+      return branchOne(fields, whole, at, faults)
+    case 'branchall':
+      return branchAll(fields, whole, at, faults)
     default:
       faults.notRun(`${at}.type`, 'module type', fields.type, moduleTypes, otherModuleTypes)
       return { type: 'identity' }
@@ -162,12 +196,81 @@ function rawScript(fields: Fields, at: string, faults: Faults): ModuleValue {
   }
   faults.text(fields, 'lock', at)
   faults.text(fields, 'path', at)
-  // Documents older than input transforms have none.
+  return { ...fields, input_transforms: transformsOf(fields, at, faults) } as unknown as ModuleValue
+}
+
+/** Documents older than input transforms have none. */
+function transformsOf(fields: Fields, at: string, faults: Faults): Fields {
   const transforms = faults.object(fields, 'input_transforms', at) ?? {}
   for (const [name, transform] of Object.entries(transforms)) {
     checkTransform(transform, 'before', pathOf(`${at}.input_transforms`, name), faults)
   }
-  return { ...fields, input_transforms: transforms } as unknown as ModuleValue
+  return transforms
+}
+
+/** A script or a flow of the workspace. That it exists is seen when the step begins: flows are deployed in any order. */
+function byPath(fields: Fields, at: string, faults: Faults): ModuleValue {
+  refuseUnsupported(fields, unsupported.byPath, at, faults)
+  const path = faults.text(fields, 'path', at)
+  if (path === undefined || path === '')
+    faults.add(`${at}.path`, `a module of type ${String(fields.type)} needs a path such as f/folder/name`)
+  else if (path.startsWith('hub/')) faults.add(`${at}.path`, 'there is no hub here; deploy the script to the workspace')
+  faults.text(fields, 'hash', at)
+  return { ...fields, input_transforms: transformsOf(fields, at, faults) } as unknown as ModuleValue
+}
+
+function forLoop(fields: Fields, whole: Whole, at: string, faults: Faults): ModuleValue {
+  checkTransform(fields.iterator, 'before', `${at}.iterator`, faults)
+  const loop = { ...whileLoop(fields, whole, at, faults) } as ModuleValue & { type: 'forloopflow' }
+  faults.boolean(fields, 'parallel', at)
+  const parallelism = numberOf(fields, 'parallelism', { min: 1, max: 1_000_000, whole: true }, 'before', at, faults)
+  if (parallelism === undefined) delete loop.parallelism
+  else loop.parallelism = parallelism
+  return loop
+}
+
+function whileLoop(fields: Fields, whole: Whole, at: string, faults: Faults): ModuleValue {
+  refuseUnsupported(fields, unsupported.loop, at, faults)
+  faults.boolean(fields, 'skip_failures', at)
+  faults.boolean(fields, 'squash', at) // iterations share warm runners anyway
+  const modules = modulesOf(fields.modules, whole, `${at}.modules`, faults)
+  if (fields.type === 'whileloopflow' && Array.isArray(fields.modules) && fields.modules.length === 0) {
+    faults.add(`${at}.modules`, 'a while loop without modules never ends; give it one that stops it')
+  }
+  return { ...fields, modules } as unknown as ModuleValue
+}
+
+function branchOne(fields: Fields, whole: Whole, at: string, faults: Faults): ModuleValue {
+  const branches = branchesOf(fields, at, faults).map((branch, index) => {
+    const here = `${at}.branches[${index}]`
+    checkExpression(branch.expr, 'before', `${here}.expr`, faults)
+    return { ...branch, modules: modulesOf(branch.modules, whole, `${here}.modules`, faults) }
+  })
+  const otherwise =
+    fields.default === undefined || fields.default === null ? [] : modulesOf(fields.default, whole, `${at}.default`, faults)
+  return { ...fields, branches, default: otherwise } as unknown as ModuleValue
+}
+
+function branchAll(fields: Fields, whole: Whole, at: string, faults: Faults): ModuleValue {
+  faults.boolean(fields, 'parallel', at)
+  const branches = branchesOf(fields, at, faults).map((branch, index) => {
+    const here = `${at}.branches[${index}]`
+    faults.boolean(branch, 'skip_failure', here)
+    return { ...branch, modules: modulesOf(branch.modules, whole, `${here}.modules`, faults) }
+  })
+  return { ...fields, branches } as unknown as ModuleValue
+}
+
+function branchesOf(fields: Fields, at: string, faults: Faults): Fields[] {
+  const { branches } = fields
+  if (!Array.isArray(branches)) {
+    faults.add(`${at}.branches`, `expected an array of branches, got ${nameOf(branches)}`)
+    return []
+  }
+  return branches.map(
+    (branch, index) =>
+      faults.fields(branch, `${at}.branches[${index}]`, 'a branch is an object {modules: […]}') ?? { modules: [] },
+  )
 }
 
 const transformTypes = ['static', 'javascript'] as const
@@ -218,13 +321,32 @@ function checkCondition(fields: Fields, key: string, place: Place, at: string, f
   return condition
 }
 
-function checkStop(fields: Fields, at: string, faults: Faults): void {
-  const stop = checkCondition(fields, 'stop_after_if' satisfies keyof FlowModule, 'after', at, faults)
+function checkStop(fields: Fields, key: 'stop_after_if' | 'stop_after_all_iters_if', at: string, faults: Faults): void {
+  const stop = checkCondition(fields, key, 'after', at, faults)
   if (!stop) return
-  const here = `${at}.stop_after_if`
+  const here = `${at}.${key}`
   faults.boolean(stop, 'skip_if_stopped' satisfies keyof StopAfterIf, here)
   faults.boolean(stop, 'error_include_result' satisfies keyof StopAfterIf, here)
   faults.text(stop, 'error_message' satisfies keyof StopAfterIf, here)
+}
+
+const suspendResults = ['step', 'resume'] as const
+
+function checkSuspend(fields: Fields, at: string, faults: Faults): void {
+  const suspend = faults.object(fields, 'suspend', at)
+  if (!suspend) return
+  const here = `${at}.suspend`
+  faults.bounded(suspend, 'required_events', { min: 0, max: 1_000_000, whole: true, preset: 0 }, here)
+  faults.bounded(suspend, 'timeout', { min: 0.001, max: waitSecondsMax, preset: 0 }, here)
+  for (const key of ['continue_on_disapprove_timeout', 'hide_cancel', 'user_auth_required', 'self_approval_disabled'])
+    faults.boolean(suspend, key, here)
+  faults.object(suspend, 'resume_form', here)
+  faults.oneOf(suspend, 'result', suspendResults, here)
+  const onTimeout = faults.object(suspend, 'on_timeout', here)
+  if (onTimeout && onTimeout.value === undefined)
+    faults.add(`${here}.on_timeout`, 'expected {value: …}: what the flow goes on with')
+  const groups = suspend.user_groups_required
+  if (groups !== undefined && groups !== null) checkTransform(groups, 'after', `${here}.user_groups_required`, faults)
 }
 
 function checkMock(fields: Fields, at: string, faults: Faults): void {
@@ -266,16 +388,25 @@ function retryOf(fields: Fields, at: string, faults: Faults): Retry | undefined 
   return retry
 }
 
-/** Seconds, as a number (the older form) or as a transform. One that says nothing is no time-out. */
-function timeoutOf(timeout: unknown, at: string, faults: Faults): InputTransform | number | undefined {
-  if (timeout === undefined || timeout === null) return undefined
-  const seconds = { min: 0.001, max: timeoutSecondsMax, preset: 0 }
-  if (typeof timeout !== 'object') return faults.bounded({ timeout }, 'timeout', seconds, at.slice(0, -'.timeout'.length))
-  if (!checkTransform(timeout, 'after', at, faults)) return undefined
-  if (timeout.type === 'javascript') return timeout
-  if (timeout.value === undefined || timeout.value === null) return undefined
-  faults.bounded(timeout, 'value', seconds, at)
-  return timeout
+/** A number (the older form), or a transform that gives one. One that says nothing is as if it were not there. */
+function numberOf(
+  fields: Fields,
+  key: string,
+  bounds: { min: number; max: number; whole?: boolean },
+  place: Place,
+  at: string,
+  faults: Faults,
+): InputTransform | number | undefined {
+  const value = fields[key]
+  if (value === undefined || value === null) return undefined
+  const within = { ...bounds, preset: 0 }
+  if (typeof value !== 'object') return faults.bounded(fields, key, within, at)
+  const here = pathOf(at, key)
+  if (!checkTransform(value, place, here, faults)) return undefined
+  if (value.type === 'javascript') return value
+  if (value.value === undefined || value.value === null) return undefined
+  faults.bounded(value, 'value', within, here)
+  return value
 }
 
 function nameOf(value: unknown): string {

@@ -18,6 +18,10 @@ with gone as (
 ), records as (
   delete from job_journal using poison where job_journal.job_id = poison.id
   returning job_journal.job_id, job_journal.n, job_journal.record
+), no_signals as (
+  delete from signal using poison where signal.job_id = poison.id
+), no_waits as (
+  delete from job_wait using poison where job_wait.job_id = poison.id
 ), kept as (
   insert into job_done (id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
                         started_at, parent_id, trace)

@@ -1,14 +1,26 @@
--- release_jobs: $1 worker_id, $2 json [{id, epoch, run_in_ms}, …]: give jobs back, to be claimed again at once (run_in_ms
--- null) or parked for so long, by the database's clock: a worker's own may be wrong. Their journal is written before.
--- Returns those given back, with their tags.
+-- release_jobs: $1 worker_id, $2 json [{id, epoch, run_in_ms, wanted, seen, waits: [{key, ms}, …]}, …]: give jobs back, to be
+-- claimed again at once (run_in_ms null), parked for so long, or waiting for `wanted` signals more than they had (`seen`), by the
+-- database's clock: a worker's own may be wrong. A wait keeps the time it was first given. A job with signals that its worker
+-- has not seen does not wait. Their journal is written before. Returns those given back, with their tags.
 with back as materialized (
-  select id, epoch, run_in_ms from json_to_recordset($2) as b (id uuid, epoch integer, run_in_ms bigint)
+  select id, epoch, run_in_ms, wanted, seen, waits
+    from json_to_recordset($2) as b (id uuid, epoch integer, run_in_ms bigint, wanted integer, seen integer, waits json)
+), released as (
+  update job
+     set state = case when back.run_in_ms is null or job.signals > back.seen then 'ready'::job_state
+                      when back.wanted > 0 then 'waiting' else 'parked' end,
+         run_at = case when job.signals > back.seen then null else clock_timestamp() + back.run_in_ms * interval '1 ms' end,
+         signals_wanted = back.seen + back.wanted,
+         worker_id = null,
+         epoch = job.epoch + 1
+    from back
+   where job.id = back.id and job.worker_id = $1 and job.epoch = back.epoch and job.state = 'running'
+  returning job.id, job.tag, job.state
+), kept as (
+  insert into job_wait (job_id, key, until)
+  select back.id, wait.key, clock_timestamp() + wait.ms * interval '1 ms'
+    from released join back on back.id = released.id, json_to_recordset(back.waits) as wait (key integer, ms float8)
+   where back.waits is not null
+  on conflict do nothing
 )
-update job
-   set state = case when back.run_in_ms is null then 'ready'::job_state else 'parked' end,
-       run_at = clock_timestamp() + back.run_in_ms * interval '1 ms',
-       worker_id = null,
-       epoch = job.epoch + 1
-  from back
- where job.id = back.id and job.worker_id = $1 and job.epoch = back.epoch and job.state = 'running'
-returning job.id, job.tag
+select id, tag, state = 'ready' as "ready" from released

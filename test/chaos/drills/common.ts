@@ -78,6 +78,7 @@ export async function feed(
   let made = 0
   let sent = 0
   let batches = 0
+  let unsure = false
   const beganMs = performance.now()
   const doneBefore = await doneCount()
 
@@ -90,7 +91,13 @@ export async function feed(
 
   async function wanted(): Promise<number> {
     if (rate !== undefined) return Math.floor(((performance.now() - beganMs) / 1000) * rate) - sent
-    // By the workers' own count: looking at the queue would walk over what a held horizon leaves there.
+    // By the workers' own count: looking at the queue would walk over what a held horizon leaves there. Not after an outage:
+    // what was stored or finished without an answer is in nobody's count.
+    if (unsure) {
+      const { rows } = await rig.db.pool.query('select count(*)::integer as n from job')
+      sent = (rows[0] as { n: number }).n + (await doneCount()) - doneBefore
+      unsure = false
+    }
     return ready + (await doneCount()) - doneBefore - sent
   }
 
@@ -120,7 +127,8 @@ export async function feed(
         if (count > 0) await store(Math.min(batchMax, count))
         if (count < batchMax) await pause(rate === undefined ? 20 : 5)
       } catch {
-        await pause(20) // Postgres is away
+        unsure = true // Postgres is away
+        await pause(20)
       }
     }
   })()
@@ -141,13 +149,15 @@ export async function feed(
   }
 }
 
-/** Jobs finished in the last `ms`. */
+/**
+ * Jobs finished in the last `ms`. By the index: without statistics of completed_at (a database that was killed has not come to
+ * analyze it) the whole table would be read, several times a second, and the drill would measure itself.
+ */
 export async function finishedInLast(rig: Rig, ms: number): Promise<number> {
-  const { rows } = await rig.db.pool.query(
-    "select count(*)::integer as n from job_done where completed_at > clock_timestamp() - $1 * interval '1 ms'",
-    [ms],
-  )
-  return (rows[0] as { n: number }).n
+  const count = `select count(*)::integer as n from job_done where completed_at > clock_timestamp() - ${Number(ms)} * interval '1 ms'`
+  const results = await rig.db.pool.query(`begin; set local enable_seqscan = off; ${count}; commit`)
+  const { rows } = (results as unknown as { rows: { n: number }[] }[])[2]!
+  return rows[0]!.n
 }
 
 /** Jobs per second: the median of so many seconds. */

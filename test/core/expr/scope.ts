@@ -7,6 +7,8 @@ export interface ScopeValues {
   previous_result?: Json
   flow_env?: Json
   error?: Json
+  all_iters?: Json[]
+  approvals?: { approver: string | null; v: string }[]
 }
 
 /** What an expression sees, from plain values. */
@@ -22,6 +24,8 @@ export function scopeOf(values: ScopeValues): Scope {
     previous: () => previous,
     previousText: () => JSON.stringify(previous),
     flowEnvText: () => JSON.stringify(env),
+    allItersText: () => JSON.stringify(values.all_iters ?? []),
+    approvalsOf: () => values.approvals ?? [],
     errorText: () => (error === undefined ? undefined : JSON.stringify(error)),
   }
 }

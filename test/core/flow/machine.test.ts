@@ -7,7 +7,10 @@ import { advance, fold, open, type Effect, type JobState } from '../../../src/co
 import type { Plan } from '../../../src/core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord } from '../../../src/core/flow/records.ts'
 
-const limits = { stepsMax: 100 }
+const limits = { stepsMax: 100, flowDepthMax: 3, loopWidthMax: 10 }
+const noPlans = () => {
+  throw new Error('no flow is called')
+}
 const sandbox: Sandbox = {
   evaluate: () => {
     throw new Error('the machine evaluates nothing')
@@ -43,6 +46,11 @@ function told(effect: Effect): unknown[] {
       return ['pick', effect.step.id, effect.what]
     case 'sleep':
       return ['sleep', effect.step.id, effect.ms]
+    case 'wait':
+      return ['wait', effect.step.id, effect.ms, effect.wanted]
+    case 'items':
+    case 'call':
+      return [effect.e, effect.step.id]
     case 'finish':
       return ['finish', effect.status, JSON.parse(effect.result)]
   }
@@ -51,11 +59,11 @@ function told(effect: Effect): unknown[] {
 /** Plays records one after another; gives the effects of each, the opening ones first. */
 function play(plan: Plan, args: unknown, records: JobRecord[]): { said: unknown[][]; state: JobState } {
   const effects: Effect[] = []
-  const state = open(plan, JSON.stringify(args), limits, effects)
+  const state = open(plan, JSON.stringify(args), limits, noPlans, effects)
   const said = [effects.map(told)]
   for (const record of records) {
     const next: Effect[] = []
-    advance(plan, state, record, limits, next)
+    advance(state, record, next)
     said.push(next.map(told))
   }
   return { said, state }
@@ -129,21 +137,21 @@ test('retry_if decides whether there is a next attempt', () => {
 test('each attempt sees the previous result of the step before, not the error', () => {
   const plan = planOf([module('a'), module('b', { retry: { constant: { attempts: 1, seconds: 0 } } })])
   const { state } = play(plan, {}, [ok(1, 'a', 'before'), err(2, 'b', 'no')])
-  expect(state.cursors[0]!.previous).toBe('"before"')
+  expect(state.root.last).toBe('"before"')
 })
 
 test('continue_on_error makes the error the result and goes on', () => {
   const plan = planOf([module('a', { continue_on_error: true }), module('b')])
   const { said, state } = play(plan, {}, [err(1, 'a', 'no')])
   expect(said.at(-1)).toEqual([['start', 'b', 2]])
-  expect(JSON.parse(state.results.get('a')!)).toEqual({ error: { name: 'Error', message: 'no', step_id: 'a' } })
+  expect(JSON.parse(state.root.results.get('a')!)).toEqual({ error: { name: 'Error', message: 'no', step_id: 'a' } })
 })
 
 test('skip_if passes the previous result on', () => {
   const plan = planOf([module('a'), module('b', { skip_if: { expr: 'flow_input.x' } }), module('c')])
   const { said, state } = play(plan, {}, [ok(1, 'a', 1), pick('b', 'skip', true)])
   expect(said.slice(1)).toEqual([[['pick', 'b', 'skip']], [['start', 'c', 2]]])
-  expect(state.results.get('b')).toBe('1')
+  expect(state.root.results.get('b')).toBe('1')
 })
 
 test('stop_after_if ends the flow with the step’s result, or goes on', () => {
@@ -172,7 +180,7 @@ test('the failure module runs once, sees the error, and the flow is a failure wi
   const plan = planOf([module('a')], { failure_module: module('failure') })
   const { said, state } = play(plan, {}, [err(1, 'a', 'no'), ok(2, 'failure', 'handled')])
   expect(said.slice(1)).toEqual([[['start', 'failure', 2]], [['finish', 'failure', 'handled']]])
-  expect(state.error).toEqual({ name: 'Error', message: 'no', step_id: 'a' })
+  expect(state.root.frame.error).toEqual({ name: 'Error', message: 'no', step_id: 'a' })
 })
 
 test('a failure module that fails ends the flow with its own error', () => {
@@ -208,8 +216,8 @@ test('a job that starts more steps than its ids can name fails with a way out', 
   expect(finish[2].error).toMatchObject({ name: 'TooManySteps', message: expect.stringContaining('jobs of their own') as string })
 })
 
-test('a result for a step that is not running is refused loudly', () => {
-  expect(() => play(planOf([module('a')]), {}, [ok(2, 'a', 1)])).toThrow(/no step 2 is running/)
+test('a result for a step that was never started is refused loudly', () => {
+  expect(() => play(planOf([module('a')]), {}, [ok(2, 'a', 1)])).toThrow(/no step 2 was started/)
 })
 
 test('folding the stored journal gives the same state and the effect that was not answered', () => {
@@ -229,7 +237,7 @@ test('folding the stored journal gives the same state and the effect that was no
     const seen = records.slice(0, count)
     const stored = seen.map((record) => parseRecord(JSON.parse(printRecord(record)) as never)!)
     const { said, state } = play(plan, {}, seen)
-    const again = fold(plan, '{}', stored, limits)
+    const again = fold(plan, '{}', stored, limits, noPlans)
     expect(again.state).toEqual(state)
     expect(again.outstanding.map(told)).toEqual(said.at(-1))
   }

@@ -58,7 +58,7 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     'a module without a value',
     flow([{ id: 'a' }]),
     '$.value.modules[0].value',
-    "a module's value is an object {type: rawscript or identity}",
+    "a module's value is an object {type, …}; types: rawscript, script",
   ],
   // ids
   ['no id', flow([step(undefined as unknown as string)]), '$.value.modules[0].id', 'every module needs an id'],
@@ -82,19 +82,19 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     'a module without a type',
     flow([{ id: 'a', value: {} }]),
     '$.value.modules[0].value.type',
-    'missing; allowed: rawscript, identity',
+    'missing; allowed: rawscript, script, flow, forloopflow, whileloopflow, branchone, branchall, identity',
   ],
   [
     'an unknown module type',
     flow([{ id: 'a', value: { type: 'loop' } }]),
     '$.value.modules[0].value.type',
-    'unknown module type "loop"; allowed: rawscript, identity',
+    'unknown module type "loop"; allowed: rawscript, script, flow, forloopflow, whileloopflow, branchone, branchall, identity',
   ],
   [
-    'a loop',
-    flow([{ id: 'a', value: { type: 'forloopflow', modules: [] } }]),
+    'an agent',
+    flow([{ id: 'a', value: { type: 'aiagent', input_transforms: {} } }]),
     '$.value.modules[0].value.type',
-    'this version does not run the module type "forloopflow"; it runs rawscript, identity',
+    'this version does not run the module type "aiagent"; it runs rawscript, script, flow, forloopflow, whileloopflow, branchone, branchall, identity',
   ],
   [
     'an unknown language',
@@ -276,12 +276,109 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     'line 1, column 1',
   ],
   [
-    'an approval',
-    flow([step('a', { suspend: { required_events: 1 } })]),
-    '$.value.modules[0].suspend',
-    'this version does not wait for approvals',
+    'half an answer',
+    flow([step('a', { suspend: { required_events: 0.5 } })]),
+    '$.value.modules[0].suspend.required_events',
+    'expected a whole number from 0',
   ],
-  ['a sleep', flow([step('a', { sleep: { type: 'static', value: 3 } })]), '$.value.modules[0].sleep', 'does not sleep'],
+  [
+    'a form that is none',
+    flow([step('a', { suspend: { required_events: 1, resume_form: 'x' } })]),
+    '$.value.modules[0].suspend.resume_form',
+    'expected an object',
+  ],
+  [
+    'an unknown result of a wait',
+    flow([step('a', { suspend: { required_events: 1, result: 'both' } })]),
+    '$.value.modules[0].suspend.result',
+    '"both" is not known; allowed: step, resume',
+  ],
+  [
+    'a time-out without a value',
+    flow([step('a', { suspend: { required_events: 1, on_timeout: {} } })]),
+    '$.value.modules[0].suspend.on_timeout',
+    'expected {value: …}',
+  ],
+  [
+    'a sleep backwards',
+    flow([step('a', { sleep: { type: 'static', value: -3 } })]),
+    '$.value.modules[0].sleep.value',
+    'expected a number from 0',
+  ],
+  [
+    'a loop without an iterator',
+    flow([{ id: 'a', value: { type: 'forloopflow', modules: [] } }]),
+    '$.value.modules[0].value.iterator',
+    'an input is {type',
+  ],
+  [
+    'a loop without modules',
+    flow([{ id: 'a', value: { type: 'forloopflow', iterator: js('[]') } }]),
+    '$.value.modules[0].value.modules',
+    'expected an array of modules',
+  ],
+  [
+    'a while loop that could never end',
+    flow([{ id: 'a', value: { type: 'whileloopflow', modules: [] } }]),
+    '$.value.modules[0].value.modules',
+    'never ends',
+  ],
+  [
+    'none at a time',
+    flow([{ id: 'a', value: { type: 'forloopflow', iterator: js('[]'), modules: [], parallel: true, parallelism: 0 } }]),
+    '$.value.modules[0].value.parallelism',
+    'expected a whole number from 1',
+  ],
+  [
+    'a fault deep inside',
+    flow([
+      {
+        id: 'a',
+        value: {
+          type: 'branchone',
+          branches: [
+            {
+              expr: 'true',
+              modules: [{ id: 'b', value: { type: 'branchall', branches: [{ modules: [step('c', { timeout: -1 })] }] } }],
+            },
+          ],
+          default: [],
+        },
+      },
+    ]),
+    '$.value.modules[0].value.branches[0].modules[0].value.branches[0].modules[0].timeout',
+    'expected a number',
+  ],
+  [
+    'an id used inside a branch too',
+    flow([step('a'), { id: 'b', value: { type: 'forloopflow', iterator: js('[]'), modules: [step('a')] } }]),
+    '$.value.modules[1].value.modules[0].id',
+    "'a' is the id of $.value.modules[0] too",
+  ],
+  [
+    'a branch that is none',
+    flow([{ id: 'a', value: { type: 'branchall', branches: [4] } }]),
+    '$.value.modules[0].value.branches[0]',
+    'a branch is an object {modules',
+  ],
+  [
+    'a condition that does not parse',
+    flow([{ id: 'a', value: { type: 'branchone', branches: [{ expr: '1 +', modules: [] }], default: [] } }]),
+    '$.value.modules[0].value.branches[0].expr',
+    'line 1',
+  ],
+  [
+    'a flow without a path',
+    flow([{ id: 'a', value: { type: 'flow', input_transforms: {} } }]),
+    '$.value.modules[0].value.path',
+    'needs a path',
+  ],
+  [
+    'a script of the hub',
+    flow([{ id: 'a', value: { type: 'script', path: 'hub/1/x' } }]),
+    '$.value.modules[0].value.path',
+    'no hub',
+  ],
   ['a cache', flow([step('a', { cache_ttl: 60 })]), '$.value.modules[0].cache_ttl', 'does not cache results'],
   // options of flows
   [
@@ -363,7 +460,7 @@ test('one fault is told once', () => {
 })
 
 test('what would be accepted comes with the fault', () => {
-  expect(faultOf(flow([{ id: 'a', value: { type: 'x' } }])).details.allowed).toEqual(['rawscript', 'identity'])
+  expect(faultOf(flow([{ id: 'a', value: { type: 'x' } }])).details.allowed).toContain('branchall')
   expect(faultOf(flow([step('a', {}, { input_transforms: { x: js('zzz') } })])).details.allowed).toContain('flow_input')
 })
 

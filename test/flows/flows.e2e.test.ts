@@ -1,0 +1,50 @@
+// Every flow of the tables, on a shared worker and on dedicated ones: both come to what the table says.
+import { beforeAll, describe, expect, test } from 'vitest'
+import { testEngine, type Deployed, type Done, type Engine } from '../support/engine.ts'
+import { branches } from './branches.ts'
+import type { FlowCase } from './cases.ts'
+import { loops } from './loops.ts'
+import { subflows } from './subflows.ts'
+
+const areas: Record<string, FlowCase[]> = { loops, branches, subflows }
+// Dedicated workers have a runner per version: so many flows at a time.
+const together = 12
+
+let engine: Engine
+
+beforeAll(async () => {
+  engine = await testEngine()
+})
+
+async function deploy(one: FlowCase, path: string, dedicated: boolean): Promise<Deployed> {
+  for (const [name, what] of Object.entries(one.deploy ?? {})) {
+    if ('script' in what) await engine.script(name, what.script, what.language)
+    else await engine.deploy(name, what.modules, what.value, false)
+  }
+  return engine.deploy(path, one.modules, one.value, dedicated)
+}
+
+function check(one: FlowCase, done: Done): void {
+  const ran: Record<string, number> = {}
+  for (const { k, s } of done.steps) if (k === 'ok' || k === 'err') ran[s!] = (ran[s!] ?? 0) + 1
+  expect({ status: done.status, result: done.result }).toMatchObject({ status: one.status ?? 'success', result: one.result })
+  for (const [id, times] of Object.entries(one.ran ?? {})) expect([id, ran[id] ?? 0]).toEqual([id, times])
+}
+
+describe.each(Object.entries(areas))('%s', (area, cases) => {
+  for (let from = 0; from < cases.length; from += together) {
+    const some = cases.slice(from, from + together)
+    describe.each(['shared', 'dedicated'])(`on a %s worker, from ${from}`, (kind) => {
+      const done: Done[] = []
+      beforeAll(async () => {
+        const dedicated = kind === 'dedicated'
+        const flows: Deployed[] = []
+        for (const [index, one] of some.entries()) flows.push(await deploy(one, `${area}/${kind}_${from + index}`, dedicated))
+        const worker = await engine.work(dedicated ? flows : [])
+        done.push(...(await Promise.all(flows.map((flow, index) => engine.run(flow, some[index]!.args ?? {})))))
+        await worker.stop()
+      }, 60_000)
+      test.each(some.map((one, index) => [one.name, index] as const))('%s', (_name, index) => check(some[index]!, done[index]!))
+    })
+  }
+})
