@@ -410,6 +410,7 @@ export class Runner {
   }
 
   exited(exit: Exit): void {
+    this.state = 'dead' // before anyone is told: a retry that begins at once goes to another runner
     const error = this.#killedFor ?? exitError(exit, this.#stderr, this.#limits.runnerMemoryMib)
     const { begun, oldest } = this.#progress()
     const unanswered = [...this.entries.values()].filter((entry) => !entry.answered)
@@ -419,7 +420,6 @@ export class Runner {
       // Only one was running: it did it, or at least nobody else did.
       if (running.length === 1) running[0]!.fail(error, 0)
     }
-    this.state = 'dead'
     const again: Entry[] = []
     for (const entry of unanswered) {
       if (entry.stopError !== null) entry.fail(entry.stopError, 0)

@@ -32,6 +32,8 @@ export class Heard implements Call {
   stream = ''
   percents: number[] = []
   answers = 0
+  /** Called before the pool goes on. */
+  onFailed = (): void => {}
   #settle!: (answer: Answer) => void
   #watchers: { holds: () => boolean; resolve: () => void }[] = []
 
@@ -54,6 +56,7 @@ export class Heard implements Call {
 
   failed(error: UserError, ms: number): void {
     this.answers++
+    this.onFailed()
     this.#settle({ ok: false, error, ms })
   }
 

@@ -169,6 +169,19 @@ describe('the runner pool', () => {
     await vi.waitUntil(() => pool.stats()[0]!.pids.length === 1)
   })
 
+  test('a call made while a death is told to another one is answered', async () => {
+    const { spec, call } = open('node')
+    const own = spec('export const main = (value) => (value === "die" ? process.kill(process.pid, "SIGKILL") : value)', {
+      params,
+    })
+    await call(own, { value: 1 }).answer
+    const dies = call(own, { value: 'die' })
+    const again = new Promise((resolve) => {
+      dies.onFailed = () => resolve(call(own, { value: 'again' }).answer) // a retry that does not wait
+    })
+    expect(await again).toMatchObject({ value: 'again' })
+  })
+
   test('a death tells which steps ran', async () => {
     const { spec, call, next } = open('node')
     const own = spec('export function main(value) { if (value === 13) process.abort(); return value }', { params })

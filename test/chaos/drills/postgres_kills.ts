@@ -52,8 +52,8 @@ export async function postgresKills(options: DrillOptions): Promise<DrillResult>
     options.progress(`clean rate: ${count(clean)} jobs/s`)
     const kills: Kill[] = []
     for (let n = 1; n <= options.times; n++) {
-      // What is full is told by the rate just before: a database that has grown for minutes is slower than a fresh one anyway.
-      const before = await rateOver(rig, 4)
+      // What is full is told by the rate just before, where that is lower: a database that has grown for minutes is slower anyway.
+      const before = Math.min(clean, await rateOver(rig, 4))
       const { downMs } = await rig.killPostgres()
       const at = await firstAnswer(rig)
       const readyMs = performance.now()
