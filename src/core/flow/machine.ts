@@ -634,7 +634,7 @@ function branchEnded(
 function abandon(state: JobState, owner: Cursor): void {
   owner.inner = null
   for (const cursor of [...state.inside.values()]) {
-    let at: Cursor | null = cursor
+    let at = cursor.parent
     while (at && at !== owner) at = at.parent
     if (at !== owner) continue
     state.inside.delete(cursor.id)
