@@ -109,26 +109,17 @@ export class Cursor implements Scope {
   }
 
   resultText(stepId: string): JsonText {
-    for (let at: Cursor | null = this; at; at = at.#outer()) {
-      const text = at.results.get(stepId)
-      if (text !== undefined) return text
-    }
-    return 'null'
+    return this.results.get(stepId) ?? this.#outer()?.resultText(stepId) ?? 'null'
   }
 
   result(stepId: string): Json {
-    for (let at: Cursor | null = this; at; at = at.#outer()) {
-      const text = at.results.get(stepId)
-      if (text !== undefined) return at.#parse(text)
-    }
-    return null
+    const text = this.results.get(stepId)
+    return text === undefined ? (this.#outer()?.result(stepId) ?? null) : this.#parse(text)
   }
 
   resultIds(): Iterable<string> {
-    if (!this.#outer()) return this.results.keys()
-    const ids = new Set<string>()
-    for (let at: Cursor | null = this; at; at = at.#outer()) for (const id of at.results.keys()) ids.add(id)
-    return ids
+    const outer = this.#outer()
+    return outer ? new Set([...outer.resultIds(), ...this.results.keys()]) : this.results.keys()
   }
 
   previousText(): JsonText {
@@ -155,8 +146,7 @@ export class Cursor implements Scope {
   }
 
   approvalsOf(): readonly Approval[] {
-    for (let at: Cursor | null = this; at; at = at.#outer()) if (at.approvals) return at.approvals
-    return []
+    return this.approvals ?? this.#outer()?.approvalsOf() ?? []
   }
 
   /** The list around this one, of the same flow. */
@@ -165,8 +155,7 @@ export class Cursor implements Scope {
   }
 
   #iteration(): Iteration | null {
-    for (let at: Cursor | null = this; at; at = at.#outer()) if (at.iteration) return at.iteration
-    return null
+    return this.iteration ?? this.#outer()?.#iteration() ?? null
   }
 
   #parse(text: JsonText): Json {

@@ -633,7 +633,7 @@ function branchEnded(
 /** The step is over before its bodies are: what they come to changes nothing any more. */
 function abandon(state: JobState, owner: Cursor): void {
   owner.inner = null
-  for (const cursor of [...state.inside.values()]) {
+  for (const cursor of state.inside.values()) {
     let at = cursor.parent
     while (at && at !== owner) at = at.parent
     if (at !== owner) continue
@@ -652,7 +652,7 @@ function insideOver(state: JobState, owner: Cursor, inner: Inner, effects: Effec
 
 function errorOf({ errors, results }: Inner): UserError {
   if (errors.length === 1) return errors[0]!
-  return { name: 'MultipleErrors', message: `${errors.length} of ${results.length} failed`, errors: errors as unknown as Json }
+  return { name: 'MultipleErrors', message: `${errors.length} of ${results.length} failed`, errors }
 }
 
 // ── Waiting ──
