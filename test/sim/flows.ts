@@ -1,7 +1,9 @@
 // The flows of the simulation, what their steps give, and what their jobs must come to.
 //   F1. The outcome of attempt n of a step is a function of (job, step, n, arguments): running it again gives the same.
 //   F2. `expected` interprets a flow as its reader would, step by step; it shares nothing with the machine.
+//   F3. Where bodies run in parallel the numbers of attempts depend on who was first: only what a job comes to is expected.
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
+import { modulesOf } from '../../src/core/flow/modules.ts'
 import type { Built } from '../../src/core/flow/plan.ts'
 import type { Version } from './memory.ts'
 
@@ -14,6 +16,7 @@ interface FlowArgs {
   bad?: boolean
   skip?: boolean
   stop?: boolean
+  items?: number[]
 }
 
 export interface SimFlow {
@@ -21,12 +24,26 @@ export interface SimFlow {
   value: FlowValue
   /** Arguments with which every branch of it is taken now and then. */
   args: (whole: (below: number) => number) => FlowArgs
+  anyOrder?: boolean
 }
 
 function step(id: string, expr: string, more: Partial<FlowModule> = {}): FlowModule {
   const input_transforms = { p: { type: 'javascript' as const, expr } }
   return { id, value: { type: 'rawscript', language: 'bun', content: '', input_transforms }, ...more }
 }
+
+function loop(id: string, modules: FlowModule[], more: object = {}): FlowModule {
+  return { id, value: { type: 'forloopflow', iterator: { type: 'javascript', expr: 'flow_input.items' }, modules, ...more } }
+}
+
+/** A step that fails for some items, whoever runs it and when. */
+const odd = (id: string): FlowModule => step(id, 'flow_input.iter.value')
+
+const itemsOf = (whole: (below: number) => number): FlowArgs => ({
+  x: whole(9),
+  stop: whole(2) === 0,
+  items: Array.from({ length: whole(6) }, () => whole(1_000)),
+})
 
 const plain = (whole: (below: number) => number): FlowArgs => ({ x: whole(1_000) })
 const three = [step('a', 'flow_input.x'), step('b', 'results.a'), step('c', 'results.b')]
@@ -73,6 +90,62 @@ export const flows: readonly SimFlow[] = [
     },
     args: (whole) => ({ x: whole(1_000), bad: whole(4) === 0, skip: whole(2) === 0, stop: whole(3) === 0 }),
   },
+  {
+    name: 'a loop of two steps, a branch and a retry that parks',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        loop(
+          'l',
+          [
+            step('b', 'flow_input.iter.value'),
+            {
+              id: 'o',
+              value: {
+                type: 'branchone',
+                branches: [
+                  {
+                    expr: 'flow_input.stop',
+                    modules: [step('flaky_c', 'results.b', { retry: { constant: { attempts: 3, seconds: 1 } } })],
+                  },
+                ],
+                default: [step('d', 'results.b')],
+              },
+            },
+          ],
+          { skip_failures: true },
+        ),
+        step('e', 'results.l'),
+      ],
+    },
+    args: itemsOf,
+  },
+  {
+    name: 'parallel loops in parallel branches, strict',
+    value: {
+      durability: 'strict',
+      modules: [
+        {
+          id: 'p',
+          value: {
+            type: 'branchall',
+            parallel: true,
+            branches: [
+              {
+                modules: [
+                  loop('l', [odd('odd_b'), step('c', 'results.odd_b')], { parallel: true, parallelism: 2, skip_failures: true }),
+                ],
+              },
+              { modules: [step('d', 'flow_input.x', { sleep: { type: 'static', value: 2 } }), step('e', 'results.d')] },
+            ],
+          },
+        },
+        step('f', 'results.p'),
+      ],
+    },
+    args: itemsOf,
+    anyOrder: true,
+  },
 ]
 
 export const versions: readonly Version[] = flows.map((flow, index) => ({
@@ -87,7 +160,9 @@ export const versions: readonly Version[] = flows.map((flow, index) => ({
 }))
 
 function builtOf(value: FlowValue): Built {
-  const modules = [...value.modules, ...(value.failure_module ? [value.failure_module] : [])]
+  const modules = modulesOf(value, '$')
+    .map(({ module }) => module)
+    .filter((module) => module.value.type === 'rawscript')
   const built = (id: string) => ({ artifactKey: id, language: 'bun' as const, params: ['p'], wantsToken: false })
   return { steps: Object.fromEntries(modules.map(({ id }) => [id, built(id)])) }
 }
@@ -102,8 +177,10 @@ export type Outcome = { ok: true; value: string } | { ok: false; error: { name: 
 
 export function outcomeOf(call: { jobId: string; stepId: string; n: number; args: string }): Outcome {
   const { stepId, n, args } = call
-  const fails = stepId.startsWith('flaky') ? hash(call.jobId + n) % 2 === 0 : stepId.startsWith('bad') && args === '{"p":true}'
-  if (fails) return { ok: false, error: { name: 'Error', message: `${stepId} failed at ${n}` } }
+  const isBad = stepId.startsWith('bad') && args === '{"p":true}'
+  const isOdd = stepId.startsWith('odd') && hash(args) % 3 === 0
+  const fails = stepId.startsWith('flaky') ? hash(call.jobId + n) % 2 === 0 : isBad || isOdd
+  if (fails) return { ok: false, error: { name: 'Error', message: isOdd ? `${stepId} failed` : `${stepId} failed at ${n}` } }
   return { ok: true, value: JSON.stringify([stepId, hash(stepId + args)]) }
 }
 
@@ -111,25 +188,42 @@ export interface Expected {
   status: string
   result: string
   /** Attempts, in order: the ok or err records that must be there. */
-  attempts: { n: number; step: string; ok: boolean; /** Wait before it, at least. */ waitMs: number }[]
+  /** Null where they depend on who was first (F3). */
+  attempts: { n: number; step: string; ok: boolean; /** Wait before it, at least. */ waitMs: number }[] | null
 }
 
 /** What a job of this flow comes to when nobody cancels it. */
 export function expected(flow: SimFlow, jobId: string, argsText: string): Expected {
   const args = JSON.parse(argsText) as Record<string, unknown>
-  const results: Record<string, unknown> = {}
-  const attempts: Expected['attempts'] = []
-  let previous: unknown = args
+  const attempts: NonNullable<Expected['attempts']> = []
+  let number = 0
 
-  /** Runs a step with its retries; null if it failed for good. */
-  function runStep(module: FlowModule): { ok: boolean; value: unknown } {
+  interface Place {
+    input: Record<string, unknown>
+    results: Record<string, unknown>
+    previous: unknown
+    outer: Place | null
+  }
+
+  function see(expr: string, place: Place): unknown {
+    const [root, ...keys] = expr.split('.') as [string, ...string[]]
+    if (root === 'results') {
+      for (let at: Place | null = place; at; at = at.outer) if (keys[0]! in at.results) return at.results[keys[0]!]
+      return null
+    }
+    let at: unknown = place.input
+    for (const key of keys) at = (at as Record<string, unknown> | null | undefined)?.[key]
+    return at ?? null
+  }
+
+  /** Runs a step with its retries. */
+  function runStep(module: FlowModule, place: Place): { ok: boolean; value: unknown } {
     const transforms = (module.value as { input_transforms: Record<string, { expr: string }> }).input_transforms
-    const [root, name] = transforms['p']!.expr.split('.') as [string, string]
-    const p = (root === 'results' ? results[name] : args[name]) ?? null
+    const p = see(transforms['p']!.expr, place)
     const { constant, exponential } = module.retry ?? {}
     const more = constant?.attempts ?? exponential?.attempts ?? 0
     for (let failures = 0; ; failures++) {
-      const n = attempts.length + 1
+      const n = ++number
       const outcome = outcomeOf({ jobId, stepId: module.id, n, args: JSON.stringify({ p }) })
       const seconds = failures === 0 ? 0 : (constant?.seconds ?? (exponential?.seconds ?? 0) ** failures)
       const waitMs = seconds * 1_000 * (exponential?.random_factor ? 1 - exponential.random_factor / 100 : 1)
@@ -139,19 +233,57 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
     }
   }
 
-  for (const module of flow.value.modules) {
-    if (module.skip_if && args['skip'] === true) {
-      results[module.id] = previous
-      continue
-    }
-    const { ok, value } = runStep(module)
-    results[module.id] = value
-    if (!ok && !module.continue_on_error) {
-      const last = flow.value.failure_module ? runStep(flow.value.failure_module).value : value
-      return { status: 'failure', result: JSON.stringify(last), attempts }
-    }
-    previous = value
-    if (ok && module.stop_after_if && args['stop'] === true) break
+  /** A body of a step: it has a number of its own. */
+  function runBody(modules: readonly FlowModule[], outer: Place, input = outer.input): { ok: boolean; value: unknown } {
+    number += 1
+    return runList(modules, { input, results: {}, previous: outer.previous, outer })
   }
-  return { status: 'success', result: JSON.stringify(previous), attempts }
+
+  function runModule(module: FlowModule, place: Place): { ok: boolean; value: unknown } {
+    const { value } = module
+    switch (value.type) {
+      case 'forloopflow': {
+        number += 1
+        const list: unknown[] = []
+        for (const [index, item] of (args['items'] as unknown[]).entries()) {
+          const end = runBody(value.modules, place, { ...place.input, iter: { index, value: item } })
+          if (!end.ok && !value.skip_failures) return end
+          list.push(end.value)
+        }
+        return { ok: true, value: list }
+      }
+      case 'branchone': {
+        number += 1
+        const branch = value.branches.find(({ expr }) => see(expr, place))
+        return runBody(branch?.modules ?? value.default, place)
+      }
+      case 'branchall': {
+        number += 1
+        const ends = value.branches.map((branch) => runBody(branch.modules, place))
+        return { ok: ends.every((end) => end.ok), value: ends.map((end) => end.value) }
+      }
+      default:
+        return runStep(module, place)
+    }
+  }
+
+  function runList(modules: readonly FlowModule[], place: Place): { ok: boolean; value: unknown } {
+    for (const module of modules) {
+      if (module.skip_if && args['skip'] === true) {
+        place.results[module.id] = place.previous
+        continue
+      }
+      const { ok, value } = runModule(module, place)
+      place.results[module.id] = value
+      if (!ok && !module.continue_on_error) return { ok, value }
+      place.previous = value
+      if (ok && module.stop_after_if && args['stop'] === true) break
+    }
+    return { ok: true, value: place.previous }
+  }
+
+  const top: Place = { input: args, results: {}, previous: args, outer: null }
+  const { ok, value } = runList(flow.value.modules, top)
+  const last = !ok && flow.value.failure_module ? runStep(flow.value.failure_module, top).value : value
+  return { status: ok ? 'success' : 'failure', result: JSON.stringify(last), attempts: flow.anyOrder ? null : attempts }
 }

@@ -74,10 +74,13 @@ export class Oracle {
     const records = this.store.recordsOf(id).map((text) => JSON.parse(text) as StepRecord)
     const durable = (number: number) => records.some((record) => steps.includes(record.k) && record.n === number)
     if (durable(n)) this.#world.fail(`attempt ${n} of ${id} is executed again after its outcome was recorded`)
-    if (call.strict && n > 1 && !durable(n - 1))
-      this.#world.fail(`attempt ${n} of ${id} (strict) begins before ${n - 1} is durable`)
-    const failed = this.#failedAtMs.get(`${id} ${n - 1}`)
-    const waitMs = this.#expectedOf(id, job.version_id, job.args).attempts[n - 1]?.waitMs ?? 0
+    const { attempts } = this.#expectedOf(id, job.version_id, job.args)
+    const at = attempts?.findIndex((attempt) => attempt.n === n) ?? -1
+    const before = attempts?.[at - 1]?.n
+    if (call.strict && before !== undefined && !durable(before))
+      this.#world.fail(`attempt ${n} of ${id} (strict) begins before ${before} is durable`)
+    const failed = this.#failedAtMs.get(`${id} ${before}`)
+    const waitMs = attempts?.[at]?.waitMs ?? 0
     if (waitMs > 0 && failed !== undefined && this.#world.nowMs < failed + waitMs - 1) {
       this.#world.fail(`attempt ${n} of ${id} begins ${failed + waitMs - this.#world.nowMs} ms early`)
     }
@@ -138,7 +141,7 @@ export class Oracle {
     }
     const right = this.#expectedOf(id, row.version_id, asked.args)
     const attempts = outcomes.map(({ k, n, s }) => `${n} ${s} ${k}`).join()
-    const wanted = right.attempts.map(({ n, step, ok }) => `${n} ${step} ${ok ? 'ok' : 'err'}`).join()
+    const wanted = right.attempts?.map(({ n, step, ok }) => `${n} ${step} ${ok ? 'ok' : 'err'}`).join() ?? attempts
     if (row.status !== right.status || row.result !== right.result || attempts !== wanted) {
       this.#world.fail(
         `${id} came to ${row.status} ${row.result} by ${attempts}; right is ${right.status} ${right.result} by ${wanted}`,

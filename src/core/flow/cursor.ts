@@ -96,14 +96,14 @@ export class Cursor implements Scope {
   }
 
   flowInputText(): JsonText {
-    const iteration = this.#iteration()
+    const iteration = this.iterationAround()
     if (iteration === null) return this.frame.args
     return (this.#inputText ??= withIteration(this.frame.args, iteration))
   }
 
   flowInput(): Json {
     const args = this.frame.root.#parse(this.frame.args)
-    const iteration = this.#iteration()
+    const iteration = this.iterationAround()
     if (iteration === null) return args
     return { ...(args as Record<string, Json>), iter: { index: iteration.index, value: this.#parse(iteration.value) } }
   }
@@ -154,8 +154,9 @@ export class Cursor implements Scope {
     return this.parent && this.parent.frame === this.frame ? this.parent : null
   }
 
-  #iteration(): Iteration | null {
-    return this.iteration ?? this.#outer()?.#iteration() ?? null
+  /** Of the innermost loop of this flow. */
+  iterationAround(): Iteration | null {
+    return this.iteration ?? this.#outer()?.iterationAround() ?? null
   }
 
   #parse(text: JsonText): Json {
