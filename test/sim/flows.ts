@@ -208,7 +208,7 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
   function see(expr: string, place: Place): unknown {
     const [root, ...keys] = expr.split('.') as [string, ...string[]]
     if (root === 'results') {
-      for (let at: Place | null = place; at; at = at.outer) if (keys[0]! in at.results) return at.results[keys[0]!]
+      for (let at: Place | null = place; at; at = at.outer) if (Object.hasOwn(at.results, keys[0]!)) return at.results[keys[0]!]
       return null
     }
     let at: unknown = place.input

@@ -1,0 +1,53 @@
+// The flows of docs/flows come to what they say they do. A file is one flow document; documents before it (`---`) are deployed under
+// their `path`. Its first lines are comments: `# args: <JSON>` and `# result: <JSON>`.
+import { readdirSync, readFileSync } from 'node:fs'
+import { beforeAll, expect, test } from 'vitest'
+import { parseAllDocuments } from 'yaml'
+import type { FlowValue } from '../../src/core/flow/definition.ts'
+import type { Json } from '../../src/core/json.ts'
+import { testEngine, type Engine } from '../support/engine.ts'
+
+const folder = new URL('../../docs/flows/', import.meta.url)
+const names = readdirSync(folder).filter((name) => name.endsWith('.yaml'))
+
+interface Document {
+  path?: string
+  content?: string
+  language?: string
+  value?: FlowValue
+}
+
+let engine: Engine
+beforeAll(async () => {
+  engine = await testEngine()
+  await engine.work()
+})
+
+function said(text: string, what: 'args' | 'result'): Json {
+  const line = new RegExp(`^# ${what}: (.*)$`, 'm').exec(text)
+  if (!line) throw new Error(`no line "# ${what}: …"`)
+  return JSON.parse(line[1]!) as Json
+}
+
+async function deploy({ path, content, language, value }: Document, name: string) {
+  if (content !== undefined) {
+    await engine.script(path!, content, language)
+    return null
+  }
+  const { modules, ...more } = value!
+  return engine.deploy(path ?? `docs/${name.replace('.yaml', '')}`, modules, more, false)
+}
+
+test.each(names)('%s', async (name) => {
+  const text = readFileSync(new URL(name, folder), 'utf8')
+  const documents = parseAllDocuments(text).map((document) => document.toJS() as Document)
+  let flow = null
+  for (const document of documents) flow = await deploy(document, name)
+  const done = await engine.run(flow!, said(text, 'args'))
+  expect({ status: done.status, result: done.result }).toEqual({ status: 'success', result: said(text, 'result') })
+})
+
+test('every flow has its page', () => {
+  const pages = readdirSync(folder).filter((name) => name.endsWith('.md'))
+  for (const name of names) expect(pages).toContain(name.replace('.yaml', '.md'))
+})
