@@ -5,7 +5,7 @@ import { beforeAll, expect, test } from 'vitest'
 import { parseAllDocuments } from 'yaml'
 import type { FlowValue } from '../../src/core/flow/definition.ts'
 import type { Json } from '../../src/core/json.ts'
-import { testEngine, type Engine } from '../support/engine.ts'
+import { testEngine, type Deployed, type Engine } from '../support/engine.ts'
 
 const folder = new URL('../../docs/flows/', import.meta.url)
 const names = readdirSync(folder).filter((name) => name.endsWith('.yaml'))
@@ -29,19 +29,19 @@ function said(text: string, what: 'args' | 'result'): Json {
   return JSON.parse(line[1]!) as Json
 }
 
-async function deploy({ path, content, language, value }: Document, name: string) {
-  if (content !== undefined) {
-    await engine.script(path!, content, language)
-    return null
+async function deploy({ path, content, language, value }: Document, name: string): Promise<Deployed | undefined> {
+  if (value) {
+    const { modules, ...more } = value
+    return engine.deploy(path ?? `docs/${name.replace('.yaml', '')}`, modules, more, false)
   }
-  const { modules, ...more } = value!
-  return engine.deploy(path ?? `docs/${name.replace('.yaml', '')}`, modules, more, false)
+  await engine.script(path!, content!, language)
+  return undefined
 }
 
 test.each(names)('%s', async (name) => {
   const text = readFileSync(new URL(name, folder), 'utf8')
   const documents = parseAllDocuments(text).map((document) => document.toJS() as Document)
-  let flow = null
+  let flow: Deployed | undefined
   for (const document of documents) flow = await deploy(document, name)
   const done = await engine.run(flow!, said(text, 'args'))
   expect({ status: done.status, result: done.result }).toEqual({ status: 'success', result: said(text, 'result') })
