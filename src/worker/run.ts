@@ -42,6 +42,8 @@ export class Run implements Finished {
   waits: Map<number, Wait> | null = null
   /** Plans or versions that are being read for it. */
   loading = 0
+  /** The flows that it has begun inside, by version. */
+  flows: Map<string, LoadedPlan> | null = null
   /** Set when the run is over (finished, parked or dropped). */
   over = false
   /** It was committed, given back or dropped: nobody counts it any more. */
@@ -107,6 +109,7 @@ export class Run implements Finished {
     this.records = none
     this.calls = none
     this.state = null
+    this.flows = null
     this.job.args = ''
   }
 }

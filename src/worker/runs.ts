@@ -37,6 +37,8 @@ export interface RunsParts {
   /** A token for user code of this job (WM_TOKEN). */
   issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
   setProgress(stepJobId: string, percent: number): void
+  /** It has begun a flow of this version inside; told once per version, until it is committed or dropped. */
+  onBegun(versionId: string): void
   onCommitted: RunEnd
   /** Gives a job back to the queue as run.parkUntilMs says. Its records are journaled. Ends in drop(). */
   giveBack(run: Run): void
@@ -120,6 +122,7 @@ export function createRuns(parts: RunsParts): Runs {
     for (const row of past.journal) {
       const record = parseRecord(JSON.parse(row.record) as Json)
       if (record) records.push(record)
+      if (record?.k === 'call' && !record.error) keepFlow(run, loadedPlan(record.version))
       run.records.push(row.record)
     }
     run.journaled = run.kept = past.journal.length
@@ -282,7 +285,16 @@ export function createRuns(parts: RunsParts): Runs {
   /** Of the flow that the cursor walks. */
   function loadedOf(run: Run, cursor: Cursor): LoadedPlan {
     const { plan } = cursor.frame
-    return plan === run.loaded!.plan ? run.loaded! : loadedPlan(plan.versionId)
+    return plan === run.loaded!.plan ? run.loaded! : run.flows!.get(plan.versionId)!
+  }
+
+  /** The run has begun this flow inside, and keeps it as long as it is held. */
+  function keepFlow(run: Run, loaded: LoadedPlan): void {
+    const { versionId } = loaded.plan
+    const flows = (run.flows ??= new Map())
+    if (flows.has(versionId)) return
+    flows.set(versionId, loaded)
+    parts.onBegun(versionId)
   }
 
   /** Runs the code of a step of `loaded`: the flow's own, or the script that the effect's step names. */
@@ -346,6 +358,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (loaded instanceof Error) record.error = { name: 'NotFound', message: loaded.message }
     else {
       record.version = loaded.plan.versionId
+      keepFlow(run, loaded)
       try {
         record.args = bind(cursor, loadedOf(run, cursor).steps[step.index]!.inputs)
         assertSize(record.args, limits.resultBytesMax)

@@ -36,6 +36,7 @@ import { createReferences } from './references.ts'
 import { createReleases } from './releases.ts'
 import { createCounters, type WorkerCounters, type WorkerLog } from './report.ts'
 import { createRetrying } from './retrying.ts'
+import type { Run } from './run.ts'
 import { createRuns, type Runs } from './runs.ts'
 import { createTracing } from './tracing.ts'
 import { createUpkeep } from './upkeep.ts'
@@ -191,13 +192,14 @@ export function createWorker(parts: WorkerParts): Worker {
       issueToken: ({ jobId, workspaceId, createdBy }) =>
         parts.tokens.issue({ jobId, workspaceId, email: createdBy, ttlMs: limits.stepTimeoutMs + tokenExtraMs }),
       setProgress: progress.set,
+      onBegun: bindings.entered,
       onCommitted: (run, silent) => {
-        bindings.left(run.job.version_id)
+        left(run)
         if (!silent) answers.tell(run)
         claims.pump()
       },
       giveBack: (run) => releases.push(run),
-      onDropped: (run) => bindings.left(run.job.version_id),
+      onDropped: left,
       fault: (run, error) => {
         const id = randomUUID()
         log.error({ err: error, fault: id, job: run.id }, 'a bug met while running a job')
@@ -290,6 +292,11 @@ export function createWorker(parts: WorkerParts): Worker {
       else runs.start(job, plan, past)
     }
     if (jobs.some((job) => job.canceled_by !== null)) void pollControl()
+  }
+
+  function left(run: Run): void {
+    bindings.left(run.job.version_id)
+    if (run.flows) for (const version of run.flows.keys()) bindings.left(version)
   }
 
   /** What jobs that were held before have had so far. */

@@ -68,6 +68,21 @@ test('the runners of a version that nobody runs any more stop', async () => {
   expect(pool.stats().map((one) => one.key.split(':')[0])).toEqual([second.versionId])
 })
 
+test('a sub-flow pushed while it runs: the job ends on the version it began, the next one has the new one', async () => {
+  const inner = (version: number) => [ts('a', waits(400)), ts('b', step(`"version ${version}"`))]
+  const outerSteps = [{ id: 's', value: { type: 'flow' as const, path: 'life/inner', input_transforms: {} } }]
+  await engine.deploy('life/inner', inner(1), {}, false)
+  const outer = await engine.deploy('life/outer', outerSteps)
+  const { pool } = await work([outer])
+  const id = await engine.start(outer)
+  await until("select from job_journal where job_id = $1 and record->>'k' = 'call'", [id])
+  const { versionId } = await engine.deploy('life/inner', inner(2), {}, false)
+  while (!pool.stats().some((one) => one.key.startsWith(`${versionId}:`))) await new Promise((resolve) => setTimeout(resolve, 5))
+  expect((await engine.done(id)).result).toBe('version 1')
+  expect((await engine.run(outer)).result).toBe('version 2')
+  while (pool.stats().some((one) => !one.key.startsWith(`${versionId}:`))) await new Promise((resolve) => setTimeout(resolve, 5))
+})
+
 test('a retry that waits long gives its slot back and goes on from its journal', async () => {
   const flow = await engine.deploy('life/parked', [
     ts('a', 'let calls = 0\nexport const main = () => ++calls'),
