@@ -5,7 +5,7 @@
 import type { FlowDocument } from '../../src/client/client.ts'
 import type { FlowModule, Retry } from '../../src/core/flow/definition.ts'
 
-export const flowNames = ['three', 'strict', 'flaky', 'parked', 'slow'] as const
+export const flowNames = ['three', 'strict', 'flaky', 'parked', 'slow', 'nested'] as const
 export type FlowName = (typeof flowNames)[number]
 
 export const tagOf = (flow: FlowName): string => `main:flow/chaos/${flow}`
@@ -92,11 +92,42 @@ export function flowDocument(name: FlowName, options: { effects: string; version
       input_transforms: inputs({}, { x: 'results.a.x' }),
     },
   }
+  // Four iterations, two at a time, beside a branch that sleeps long enough to be parked.
+  const parallel: FlowModule = {
+    id: 'p',
+    value: {
+      type: 'branchall',
+      parallel: true,
+      branches: [
+        {
+          modules: [
+            {
+              id: 'l',
+              value: {
+                type: 'forloopflow',
+                iterator: { type: 'static', value: [1, 2, 3, 4] },
+                parallel: true,
+                parallelism: 2,
+                modules: [middle],
+              },
+            },
+          ],
+        },
+        {
+          modules: [
+            { id: 'w', value: { type: 'identity' }, sleep: { type: 'static', value: 1.5 } },
+            { id: 'z', value: { type: 'identity' } },
+          ],
+        },
+      ],
+    },
+  }
   const modules = {
     three: () => [step('a', false), middle, step('c', true)],
     strict: () => [step('a', false), step('c', true)],
     flaky: () => [step('a', false, { fails: 0.3 }), step('c', true, { fails: 0.2 })],
     parked: () => [step('a', false), step('c', true, { fails: 0.4, retry: parked })],
+    nested: () => [step('a', false), parallel, step('c', true)],
     slow: () => [step('a', false, { ms: 400 }), step('c', true, { ms: 800 })],
   }[name]()
   return {

@@ -48,7 +48,7 @@ const kinds = (
     ['wait', 2],
   ] as const
 ).flatMap(([kind, share]) => Array<Kind>(share).fill(kind))
-const flowShare: Record<FlowName, number> = { three: 10, strict: 4, flaky: 4, parked: 1, slow: 3 }
+const flowShare: Record<FlowName, number> = { three: 10, strict: 4, flaky: 4, parked: 1, slow: 3, nested: 3 }
 const requestMs = 6_000
 const triesMax = 40
 const cancelShare = 0.04
