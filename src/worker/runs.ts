@@ -251,7 +251,7 @@ export function createRuns(parts: RunsParts): Runs {
           break
         case 'call':
           if (closing) giveBackNow(run)
-          else void callFlow(run, effect)
+          else callFlow(run, effect).catch((error: unknown) => fault(run, error))
           break
         case 'sleep':
         case 'wait':
@@ -272,7 +272,7 @@ export function createRuns(parts: RunsParts): Runs {
         call(run, effect, loadedOf(run, cursor), step.index)
         return
       case 'script':
-        void callScript(run, effect, step.run)
+        callScript(run, effect, step.run).catch((error: unknown) => fault(run, error))
         return
       case 'mock':
         answer(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: step.run.value }, effects)
@@ -340,13 +340,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     if (loaded instanceof Error) {
       take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: { name: 'NotFound', message: loaded.message } }, null)
-    } else {
-      try {
-        call(run, effect, loaded, 0)
-      } catch (error) {
-        fault(run, error)
-      }
-    }
+    } else call(run, effect, loaded, 0)
   }
 
   async function callFlow(run: Run, effect: Effect & { e: 'call' }): Promise<void> {
@@ -376,9 +370,11 @@ export function createRuns(parts: RunsParts): Runs {
     cursor: Cursor,
   ): Promise<LoadedPlan | Error> {
     run.loading += 1
-    const found = await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
-    run.loading -= 1
-    return found
+    try {
+      return await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
+    } finally {
+      run.loading -= 1
+    }
   }
 
   function decide(effect: Effect & { e: 'pick' }): JobRecord {
