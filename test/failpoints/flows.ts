@@ -56,6 +56,8 @@ function step(id: string, options: StepOptions = {}): FlowModule {
   return { id, value: { type: 'rawscript', language, content, input_transforms }, ...more }
 }
 
+const same = (id: string, more: Partial<FlowModule> = {}): FlowModule => ({ id, value: { type: 'identity' }, ...more })
+
 const three = [step('a'), step('b', { language: 'python3', value: 'results.a.n' }), step('c', { value: 'results.b' })]
 const retry = (attempts: number, seconds: number) => ({ retry: { constant: { attempts, seconds } } })
 
@@ -65,6 +67,31 @@ export const flows = {
   retry: { modules: [step('a', { failures: 2, more: retry(2, 0) }), step('b', { value: 'results.a.n' })] },
   /** Waits longer than limits.parkAfterMs: the job is given back until then. */
   parks: { modules: [step('a', { failures: 1, more: retry(1, 1.05) }), step('b', { value: 'results.a.n' })] },
+  /** Two waits at a time, whose ends are kept for the job; and bodies with steps. */
+  nested: {
+    modules: [
+      step('a'),
+      {
+        id: 'l',
+        value: {
+          type: 'forloopflow',
+          iterator: { type: 'static', value: [1, 2] },
+          modules: [step('b', { value: 'flow_input.iter.value' })],
+        },
+      },
+      {
+        id: 'p',
+        value: {
+          type: 'branchall',
+          parallel: true,
+          branches: [1.05, 1.3].map((seconds, n) => ({
+            modules: [same(`s${n}`, { sleep: { type: 'static', value: seconds } }), same(`e${n}`)],
+          })),
+        },
+      },
+      step('c', { value: 'results.l.length' }),
+    ],
+  },
   fails: { modules: [step('a', { failures: 99 })], failure_module: step('failure') },
   cancel: { modules: [step('a', { holdMs: 600_000 })] },
 } satisfies Record<string, FlowValue>

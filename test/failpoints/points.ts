@@ -103,6 +103,7 @@ const writes = [
   'enqueue_jobs',
   'enqueue_keyed_jobs',
   'finish_jobs',
+  'finish_waited',
   'give_back_jobs',
   'release_jobs',
 ]

@@ -368,6 +368,14 @@ const planted: Record<string, Plant[]> = {
   I18: [
     { plants: 'a job waits for nothing', sql: `${unrecorded} update job set state = 'waiting' where id = :ready;` },
     {
+      plants: 'a job waits beyond its time',
+      sql: `${unrecorded} update job set state = 'waiting', run_at = clock_timestamp() - interval '1 hour' where id = :ready;`,
+    },
+    {
+      plants: 'a job waits for signals that it has',
+      sql: `${unrecorded} update job set state = 'waiting', signals = 2, signals_wanted = 2 where id = :ready;`,
+    },
+    {
       plants: 'a parked job is left',
       sql: `${unseen} update job set run_at = clock_timestamp() - interval '1 hour' where id = :parked;`,
     },

@@ -7,7 +7,9 @@ with living as materialized (
 ), looked as (
   select job.id, job.epoch,
          case job.state
-           when 'waiting' then 'waits, and nothing will wake it'
+           when 'waiting' then case when job.run_at is null and job.signals_wanted is null then 'waits, and nothing will wake it'
+                                    when job.run_at <= clock_timestamp() then 'waits though its time has come'
+                                    when job.signals >= job.signals_wanted then 'waits though it has the signals that it waits for' end
            when 'parked' then case when job.run_at <= clock_timestamp() then 'is parked though its time has come' end
            when 'ready' then case when exists (select from living where jobs_held = 0 and job.tag = any (living.tags))
                                   then 'is ready, and an idle worker of its tag does not take it' end
@@ -16,6 +18,6 @@ with living as materialized (
                                     then 'runs on a dead worker, and nobody takes it over' end
          end as why
     from job left join worker w on w.id = job.worker_id
-   where job.id >= $1 and (job.state = 'waiting' or exists (select from living))
+   where job.id >= $1 and exists (select from living)
 )
 select id::text as subject, format('%s (epoch %s)', why, epoch) as detail from looked where why is not null;

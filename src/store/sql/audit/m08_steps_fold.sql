@@ -1,5 +1,5 @@
 -- m08_steps_fold: The records of every job fold: known kinds, and steps numbered 1, 2, 3 and so on.
--- $1 the first job id looked at.
+-- $1 the first job id looked at. Loops, branches, flows and their bodies take numbers too, and have no outcome of their own.
 with record as (
   select d.id as job_id, e.record
     from job_done d
@@ -7,8 +7,10 @@ with record as (
    where d.id >= $1
   union all
   select job_id, record from job_journal where job_id >= $1
+), nesting as materialized (
+  select id from flow_version where value::text ~ '"type"\s*:\s*"(forloopflow|whileloopflow|branchone|branchall|flow)"'
 ), seen as (
-  select record.job_id, coalesce(r.k, '(none)') as k, case when r.k in ('ok', 'err') then r.n end as n
+  select record.job_id, exists (select from audit_job j join nesting on nesting.id = j.version_id where j.job_id = record.job_id) as nests, coalesce(r.k, '(none)') as k, case when r.k in ('ok', 'err') then r.n end as n
     from record
    cross join lateral json_to_record(case when json_typeof(record.record) = 'object' then record.record else '{}' end) as r (k text, n integer)
 )
@@ -16,6 +18,6 @@ select job_id::text as subject,
        format('records of kind %s; %s steps, numbered %s to %s', string_agg(distinct k, ', '), count(distinct n), min(n), max(n)) as detail
   from seen
  group by job_id
-having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel'))
+having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel', 'items', 'call', 'signal'))
     or bool_or(k in ('ok', 'err') and n is null)
-    or (count(n) > 0 and (min(n) <> 1 or max(n) <> count(distinct n)));
+    or (count(n) > 0 and (min(n) < 1 or (not bool_or(nests) and (min(n) <> 1 or max(n) <> count(distinct n)))));
