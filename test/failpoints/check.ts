@@ -177,7 +177,8 @@ function workerIn(result: Json): number | null {
 const ofThisRun = new Set(['worker', 'workers', 'stack'])
 
 function withoutWorkers(value: Json): Json {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(withoutWorkers)
   return Object.fromEntries(
     Object.entries(value).flatMap(([name, field]) => (ofThisRun.has(name) ? [] : [[name, withoutWorkers(field)]])),
   )
