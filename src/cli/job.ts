@@ -1,8 +1,9 @@
 // `millrace job …`: look at jobs, follow them, stop them, start them again.
 import type { Command } from 'commander'
-import type { Job, PoisonJob, ReplayOptions, StepStatus } from '../client/client.ts'
+import type { Job, PoisonJob, ReplayOptions } from '../client/client.ts'
 import { EngineError } from '../core/errors.ts'
 import { connect } from './connect.ts'
+import { treeText } from './job_tree.ts'
 import { faint, note, print, printJson, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 import { wholeNumber } from './settings.ts'
@@ -19,7 +20,10 @@ export function addJobCommands(program: Command): void {
     .description('the newest jobs')
     .action(list)
 
-  clientCommand(job.command('show')).argument('<id>', 'the job').description('a job, its steps and its result').action(show)
+  clientCommand(job.command('show'))
+    .argument('<id>', 'the job, or an iteration, a branch or a step of it')
+    .description('a job, everything that ran in it, and its result')
+    .action(show)
 
   clientCommand(job.command('logs'))
     .argument('<id>', 'the job, or one of its steps')
@@ -98,8 +102,10 @@ function row(job: Job): string[] {
 }
 
 async function show(id: string, options: ClientOptions): Promise<void> {
-  const job = await connect(options).job(id)
-  if (options.json) return printJson(job)
+  const client = connect(options)
+  const job = await client.job(id)
+  const tree = job.flow_status ? await client.tree(id) : undefined
+  if (options.json) return printJson(tree ? { ...job, steps: tree.steps } : job)
   const facts = [
     ['job', job.id],
     ['flow', job.script_path ?? ''],
@@ -112,16 +118,7 @@ async function show(id: string, options: ClientOptions): Promise<void> {
     ['took', job.duration_ms === undefined ? '' : `${job.duration_ms} ms`],
   ]
   for (const [name, value] of facts) if (value) print(`${faint(name!.padEnd(8))} ${value}`)
-  const status = job.flow_status
-  const steps: StepStatus[] = [...(status?.modules ?? []), ...(status?.failure_module?.job ? [status.failure_module] : [])]
-  if (steps.length > 0) {
-    print(
-      `\n${table(
-        ['STEP', 'STATE', 'ID'],
-        steps.map((step) => [step.id, step.type, step.job ?? '']),
-      )}`,
-    )
-  }
+  if (tree?.steps.length) print(`\n${treeText(tree)}`)
   if (job.type === 'CompletedJob') print(`\n${JSON.stringify(job.result ?? null, null, 2)}`)
 }
 

@@ -45,7 +45,30 @@ export interface StepStatus {
   id: string
   type: string
   job?: string | null
-  [field: string]: Json | undefined
+  [field: string]: unknown
+}
+
+/** A flow, an iteration, a branch or a sub-flow, with everything inside of it. */
+export interface JobTree {
+  job: string
+  /** `#2` of a loop, `branch 0`, `default`, `flow f/a/b`; '' of the job itself. */
+  label: string
+  /** null: not over. */
+  success: boolean | null
+  duration_ms: number | null
+  steps: StepTree[]
+}
+
+export interface StepTree extends StepStatus {
+  duration_ms: number | null
+  /** Answers that are still to come. */
+  count?: number
+  progress?: number
+  error?: { name: Json; message: Json }
+  failed_retries?: string[]
+  skipped?: boolean
+  approvers?: { resume_id: number; approver: string }[]
+  inside?: JobTree[]
 }
 
 export interface Job {
@@ -284,6 +307,11 @@ export class Client {
     return this.#json('GET', `jobs_u/get/${id}`)
   }
 
+  /** Every step of a flow job, those of iterations, branches and sub-flows too. */
+  tree(id: string): Promise<JobTree> {
+    return this.#json('GET', `jobs_u/tree/${id}`)
+  }
+
   /** Newest first. `success`: only finished ones that ended so. */
   jobs(filter: { path?: string; running?: boolean; success?: boolean; count?: number } = {}): Promise<Job[]> {
     const query = new URLSearchParams({ per_page: String(filter.count ?? 30) })
@@ -340,11 +368,15 @@ export class Client {
     options: { follow?: boolean; stop?: AbortSignal } = {},
   ): AsyncGenerator<{ jobId: string; text: string }> {
     const offsets = new Map<string, number>([[id, 0]])
+    // Steps that were over when they were looked at last: what they printed may be stored a moment after their end.
+    const over = new Set<string>()
+    const told = new Set<string>()
     for (let waitMs = pollMinMs; ; waitMs = Math.min(waitMs * 1.5, pollMaxMs)) {
       const job = await this.job(id)
-      const steps = [...(job.flow_status?.modules ?? []), job.flow_status?.failure_module]
-      for (const step of steps) if (typeof step?.job === 'string' && !offsets.has(step.job)) offsets.set(step.job, 0)
+      const steps = job.flow_status ? stepsIn(await this.tree(id)) : []
+      for (const step of steps) if (!offsets.has(step.job)) offsets.set(step.job, 0)
       for (const [jobId, offset] of offsets) {
+        if (told.has(jobId)) continue
         const update = await this.#update(jobId, offset).catch((error: unknown) => {
           // A step that was under way when its job was canceled is no longer known.
           if (jobId !== id && error instanceof ClientError && error.status === 404) return undefined
@@ -355,10 +387,21 @@ export class Client {
         waitMs = pollMinMs
         yield { jobId, text: update.new_logs }
       }
+      for (const step of steps) if (step.over && over.has(step.job)) told.add(step.job)
+      for (const step of steps) if (step.over) over.add(step.job)
       if (!options.follow || job.type === 'CompletedJob' || options.stop?.aborted) return
       await pause(waitMs, options.stop)
     }
   }
+}
+
+/** Everything of a tree that may print: steps without others inside, and their tries before the last. */
+function stepsIn(tree: JobTree): { job: string; over: boolean }[] {
+  return tree.steps.flatMap((step) => {
+    if (step.inside?.length) return step.inside.flatMap(stepsIn)
+    const earlier = (step.failed_retries ?? []).map((job) => ({ job, over: true }))
+    return step.job ? [...earlier, { job: step.job, over: step.type === 'Success' || step.type === 'Failure' }] : earlier
+  })
 }
 
 function suffix(query: URLSearchParams): string {

@@ -72,3 +72,43 @@ export function assertStorable(value: unknown, at: string, depthMax: number): vo
 export function pathOf(at: string, key: string): string {
   return /^[A-Za-z_$][\w$]*$/.test(key) ? `${at}.${key}` : `${at}[${JSON.stringify(key)}]`
 }
+
+/** The elements of a JSON array, each as the text it was printed as. */
+export function elementTexts(array: JsonText): JsonText[] {
+  const texts: JsonText[] = []
+  const inside = array.trim().slice(1, -1)
+  let depth = 0
+  let from = 0
+  for (let i = 0; i < inside.length; i++) {
+    switch (inside[i]) {
+      case '"':
+        i = endOfString(inside, i)
+        break
+      case '{':
+      case '[':
+        depth += 1
+        break
+      case '}':
+      case ']':
+        depth -= 1
+        break
+      case ',':
+        if (depth > 0) break
+        texts.push(inside.slice(from, i).trim())
+        from = i + 1
+        break
+    }
+  }
+  const last = inside.slice(from).trim()
+  if (last !== '') texts.push(last)
+  return texts
+}
+
+/** Where the string that begins at `from` has its closing quote. */
+function endOfString(text: JsonText, from: number): number {
+  for (let end = text.indexOf('"', from + 1); ; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0
+    while (text[end - 1 - backslashes] === '\\') backslashes += 1
+    if (backslashes % 2 === 0) return end
+  }
+}

@@ -18,6 +18,7 @@ import { createListener, type Listener } from '../store/listen.ts'
 import { assertCurrent } from '../store/migrate.ts'
 import { createAdmission, type Admission } from './admission.ts'
 import { readJsonBodies } from './bodies.ts'
+import { createHistories } from './histories.ts'
 import { createIdentities } from './identities.ts'
 import { createMetrics } from './metrics.ts'
 import type { App, ServerParts } from './parts.ts'
@@ -94,6 +95,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     metrics,
     admission,
     reads,
+    histories: createHistories({ on: reads, limits }),
     streams,
     watch,
     tracing: createAcceptTracing(),

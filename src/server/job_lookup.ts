@@ -1,59 +1,43 @@
-// Finding what an id in a URL names: a job, a step of one, or the name a caller gave a job (`job_id=`).
+// Finding what an id in a URL names: a job, what is inside of one (an iteration, a branch, a sub-flow, a step), or the name a
+// caller gave a job (`job_id=`).
 import { EngineError } from '../core/errors.ts'
-import { jobIdOf, stepNumberOf } from '../core/job/ids.ts'
+import type { History, ListPast } from '../core/flow/history.ts'
+import { jobIdOf, stepIdOf, stepNumberOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import type { Queryable } from '../store/db.ts'
-import {
-  jobOfKey,
-  readJob,
-  readLogs,
-  readOutcome,
-  readStep,
-  type JobRow,
-  type Outcome,
-  type Span,
-  type StepRow,
-} from '../store/job_reads.ts'
-import { jobText, mayRunNow, stepResultOf, stepSucceeded, stepText } from './job_view.ts'
-import { uuidOf } from './parts.ts'
+import { jobOfKey, readJob, readLogs, readLogsOf, readOutcome, type JobRow, type Outcome, type Span } from '../store/job_reads.ts'
+import { flowStatusOf, hasBegun, treeOf } from './flow_status.ts'
+import { attemptText, isFlow, jobText, listText, resultOf, successOf, type Inside } from './job_view.ts'
+import { uuidOf, type ServerParts } from './parts.ts'
 
-export type Found = { kind: 'job'; id: string; job: JobRow } | { kind: 'step'; id: string; step: StepRow }
+export type Found = { kind: 'job'; id: string; job: JobRow } | { kind: 'inside'; id: string; inside: Inside }
+
+type Look = Pick<ServerParts, 'reads' | 'histories'>
 
 export const noJob = (id: string): EngineError =>
   new EngineError('E_NOT_FOUND', `no job ${id} in this workspace (finished jobs are dropped after the time of retention)`, {
     at: 'id',
   })
 
-/** A job, a step that has ended, or the step that may be running now. @throws EngineError E_NOT_FOUND */
-export async function findJob(on: Queryable, workspaceId: string, asked: string): Promise<Found> {
-  const found = await lookUp(on, workspaceId, uuidOf(asked))
+/** A job, or what of one has begun. @throws EngineError E_NOT_FOUND */
+export async function findJob(look: Look, workspaceId: string, asked: string): Promise<Found> {
+  const found = await lookUp(look, workspaceId, uuidOf(asked))
   if (!found) throw noJob(asked)
   return found
 }
 
-async function lookUp(on: Queryable, workspaceId: string, id: string): Promise<Found | null> {
+async function lookUp({ reads, histories }: Look, workspaceId: string, id: string): Promise<Found | null> {
   const number = stepNumberOf(id)
-  if (number === 0) {
-    const job = await readJob(on, workspaceId, id)
-    if (job) return { kind: 'job', id, job }
-  } else {
-    const step = await readStep(on, workspaceId, id)
-    if (step?.record) return { kind: 'step', id, step }
-    if (step && step.status === null) {
-      const job = await readJob(on, workspaceId, jobIdOf(id))
-      if (job && job.status === null && mayRunNow(job.steps, number)) return { kind: 'step', id, step }
-      if (job && job.status !== null) return lookUpEnded(on, workspaceId, id)
-    }
+  const job = await readJob(reads, workspaceId, jobIdOf(id))
+  if (job && number === 0) return { kind: 'job', id, job }
+  if (job) {
+    const history = await histories.of(job, number)
+    const past = history.numbered(number)
+    if (past && (job.status === null || hasBegun(history, job))) return { kind: 'inside', id, inside: { job, history, past } }
   }
-  const jobId = await jobOfKey(on, workspaceId, id)
-  const job = jobId === null ? null : await readJob(on, workspaceId, jobId)
-  return job ? { kind: 'job', id: job.id, job } : null
-}
-
-/** The job ended between two reads. */
-async function lookUpEnded(on: Queryable, workspaceId: string, id: string): Promise<Found | null> {
-  const step = await readStep(on, workspaceId, id)
-  return step?.record ? { kind: 'step', id, step } : null
+  const jobId = await jobOfKey(reads, workspaceId, id)
+  const named = jobId === null ? null : await readJob(reads, workspaceId, jobId)
+  return named ? { kind: 'job', id: named.id, job: named } : null
 }
 
 /** The job itself that an id names: a step's, and a caller's own name, lead to their job. @throws EngineError E_NOT_FOUND */
@@ -67,16 +51,76 @@ export async function jobIdNamed(on: Queryable, workspaceId: string, asked: stri
   return { id: named, outcome: there }
 }
 
-export const isOver = (found: Found): boolean => (found.kind === 'job' ? found.job.status !== null : found.step.record !== null)
+export function isOver(found: Found): boolean {
+  return found.kind === 'job' ? found.job.status !== null : successOf(found.inside) !== null
+}
 
 /** Where the output of what was found is kept: a script's is its steps', a flow's steps are asked for one by one. */
 export function spanOf(found: Found): Span {
   return { id: found.id, withSteps: found.kind === 'job' && (found.job.kind === 'script' || found.job.kind === 'preview') }
 }
 
-export async function textOf(on: Queryable, workspaceId: string, found: Found, withLogs = true): Promise<JsonText> {
-  const logs = withLogs ? (await readLogs(on, spanOf(found))).text : ''
-  return found.kind === 'job' ? jobText(found.job, workspaceId, logs) : stepText(found.step, found.id, workspaceId, logs)
+/** What all steps inside of it have printed. */
+export async function allLogsOf({ reads }: Look, found: Found): Promise<string> {
+  if (found.kind === 'job') return (await readLogs(reads, { id: found.id, withSteps: true })).text
+  const { job, past } = found.inside
+  const lists = past.kind === 'list' ? [past] : past.bodies
+  const numbers = past.kind === 'list' ? [] : [past.n]
+  for (const list of lists) numbersIn(list, numbers)
+  return readLogsOf(
+    reads,
+    numbers.map((n) => stepIdOf(job.id, n)),
+  )
+}
+
+function numbersIn(list: ListPast, numbers: number[]): void {
+  for (const { attempts } of list.steps.values()) {
+    for (const { n, bodies } of attempts) {
+      numbers.push(n)
+      for (const body of bodies) numbersIn(body, numbers)
+    }
+  }
+}
+
+export async function textOf(look: Look, workspaceId: string, found: Found, withLogs = true): Promise<JsonText> {
+  const logs = withLogs ? (await readLogs(look.reads, spanOf(found))).text : ''
+  if (found.kind === 'job') return jobText(found.job, workspaceId, logs, await flowHistoryOf(look, found.job))
+  const { inside, id } = found
+  const { past } = inside
+  if (past.kind === 'attempt') return attemptText({ ...inside, past }, id, workspaceId, logs)
+  const { value } = await look.histories.version(past.cursor.frame.plan.versionId)
+  return listText({ ...inside, past }, id, workspaceId, value)
+}
+
+/** Of a flow, or of a list of modules inside of one. */
+export async function flowStatusTextOf(look: Look, found: Found): Promise<JsonText | undefined> {
+  if (found.kind === 'job') {
+    const history = await flowHistoryOf(look, found.job)
+    return history ? JSON.stringify(flowStatusOf(history, history.root, found.job)) : undefined
+  }
+  const { past, history, job } = found.inside
+  return past.kind === 'list' ? JSON.stringify(flowStatusOf(history, past, job)) : undefined
+}
+
+/** All that is inside of a flow, in one. @throws EngineError E_INVALID for what has nothing inside */
+export async function treeTextOf(look: Look, found: Found): Promise<JsonText> {
+  if (found.kind === 'inside') {
+    const { past, history, job } = found.inside
+    if (past.kind === 'list') return JSON.stringify(treeOf(history, past, job))
+  } else if (isFlow(found.job.kind)) {
+    const history = await look.histories.of(found.job)
+    return JSON.stringify(treeOf(history, history.root, found.job))
+  }
+  throw new EngineError('E_INVALID', `${found.id} is a step or a script: there are no steps inside of it`, { at: 'id' })
+}
+
+function flowHistoryOf(look: Look, job: JobRow): Promise<History> | null {
+  return isFlow(job.kind) ? look.histories.of(job) : null
+}
+
+/** null: not over. */
+export function foundResultOf(found: Found): JsonText | null {
+  return found.kind === 'job' ? found.job.result : resultOf(found.inside)
 }
 
 export interface Ending {
@@ -88,19 +132,19 @@ export interface Ending {
 }
 
 /** How something ended, without the rest of it. @throws EngineError E_NOT_FOUND */
-export async function endingOf(on: Queryable, workspaceId: string, asked: string): Promise<Ending> {
+export async function endingOf(look: Look, workspaceId: string, asked: string): Promise<Ending> {
   const id = uuidOf(asked)
   if (stepNumberOf(id) === 0) {
-    const outcome = await readOutcome(on, workspaceId, id)
+    const outcome = await readOutcome(look.reads, workspaceId, id)
     if (outcome) return endingOfOutcome(outcome)
   }
-  const found = await findJob(on, workspaceId, asked)
-  if (found.kind === 'job') {
-    const { state, startedAt, status, result } = found.job
-    return endingOfOutcome({ status, started: startedAt !== null, running: state === 'running', result })
+  const found = await findJob(look, workspaceId, asked)
+  if (found.kind === 'inside') {
+    const success = successOf(found.inside)
+    return { started: true, running: success === null, success, result: resultOf(found.inside) }
   }
-  if (!found.step.record) return { started: true, running: true, success: null, result: null }
-  return { started: true, running: false, success: stepSucceeded(found.step), result: stepResultOf(found.step) }
+  const { state, startedAt, status, result } = found.job
+  return endingOfOutcome({ status, started: startedAt !== null, running: state === 'running', result })
 }
 
 function endingOfOutcome({ status, started, running, result }: Outcome): Ending {

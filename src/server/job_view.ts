@@ -1,48 +1,16 @@
 // A job or a step as the API shows it: the one place that knows the shapes of QueuedJob, CompletedJob and flow_status.
 //   V1. args, results and flow values are put in as the text they are stored as; they are not parsed to be shown.
-//   V2. Nothing is stored for showing: flow_status is made of the flow's modules and the job's records.
+//   V2. Nothing is stored for showing: what is inside of a job is told from its records (core/flow/history.ts).
+import type { Cursor } from '../core/flow/cursor.ts'
+import type { FlowModule, FlowValue } from '../core/flow/definition.ts'
+import type { AttemptPast, History, ListPast } from '../core/flow/history.ts'
+import { modulesOf } from '../core/flow/modules.ts'
+import type { PlanStep, RunnableKind } from '../core/flow/plan.ts'
 import { acceptedAtMs, stepIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
+import type { JobRow, JobSummary } from '../store/job_reads.ts'
 import { hashOfVersion } from '../store/versions.ts'
-import type { JobRow, JobSummary, StepRow } from '../store/job_reads.ts'
-
-/** As much of a record as is shown. Kinds that are not known here are skipped. */
-interface SeenRecord {
-  k: string
-  n?: number
-  s?: string
-  at?: number
-  ms?: number
-  w?: string
-  v?: unknown
-  e?: Record<string, unknown>
-}
-
-interface SeenModule {
-  id: string
-  value?: { type?: string; language?: string; content?: string }
-  continue_on_error?: boolean
-  retry?: { constant?: { attempts: number }; exponential?: { attempts: number } }
-}
-
-interface SeenFlow {
-  modules: SeenModule[]
-  failure_module?: SeenModule
-}
-
-export interface ModuleStatus {
-  type: 'WaitingForPriorSteps' | 'WaitingForEvents' | 'WaitingForExecutor' | 'InProgress' | 'Success' | 'Failure'
-  id: string
-  job?: string
-  skipped?: boolean
-  failed_retries?: string[]
-}
-
-export interface FlowStatus {
-  step: number
-  modules: ModuleStatus[]
-  failure_module: ModuleStatus
-}
+import { flowStatusOf, type FlowStatus } from './flow_status.ts'
 
 /** A JSON object: what JSON.stringify makes of `plain`, then the members that are text already. */
 export function objectText(plain: object, texts: Record<string, JsonText | undefined>): JsonText {
@@ -53,7 +21,7 @@ export function objectText(plain: object, texts: Record<string, JsonText | undef
   return `${text}}`
 }
 
-const isFlow = (kind: string): boolean => kind === 'flow' || kind === 'flowpreview'
+export const isFlow = (kind: RunnableKind): boolean => kind === 'flow' || kind === 'flowpreview'
 
 /** Members that jobs and steps have in common and this engine always answers the same. */
 const fixed = { visible_to_owner: true, mem_peak: null, raw_code: undefined }
@@ -109,10 +77,9 @@ export function listedJobText(job: JobSummary, workspaceId: string): JsonText {
   return JSON.stringify(listedJob(job, workspaceId))
 }
 
-export function jobText(job: JobRow, workspaceId: string, logs: string): JsonText {
-  const flow = JSON.parse(job.value) as SeenFlow
-  const asFlow = isFlow(job.kind)
-  const step = asFlow ? undefined : flow.modules[0]?.value
+export function jobText(job: JobRow, workspaceId: string, logs: string, history: History | null): JsonText {
+  const step = history ? undefined : (JSON.parse(job.value) as FlowValue).modules[0]?.value
+  const code = step?.type === 'rawscript' ? step : undefined
   return objectText(
     {
       ...listedJob(job, workspaceId),
@@ -120,140 +87,159 @@ export function jobText(job: JobRow, workspaceId: string, logs: string): JsonTex
       replay_of: job.replayOf ?? undefined,
       replayed_as: job.replayedAs ?? undefined,
       logs,
-      language: step?.language,
-      raw_code: job.kind === 'preview' ? step?.content : undefined,
-      flow_status: asFlow ? flowStatusOf(job, flow) : undefined,
+      language: code?.language,
+      raw_code: job.kind === 'preview' ? code?.content : undefined,
+      flow_status: history ? flowStatusOf(history, history.root, job) : undefined,
     },
-    { args: job.args, result: job.result ?? undefined, raw_flow: asFlow ? job.value : undefined },
+    { args: job.args, result: job.result ?? undefined, raw_flow: history ? job.value : undefined },
   )
 }
 
-export function flowStatusTextOf(job: JobRow): JsonText | undefined {
-  return isFlow(job.kind) ? JSON.stringify(flowStatusOf(job, JSON.parse(job.value) as SeenFlow)) : undefined
+/** What a job's iteration, branch, sub-flow or step is shown from. */
+export interface Inside {
+  job: JobRow
+  history: History
+  past: ListPast | AttemptPast
 }
 
-/** A step that has ended, or one that may be running now (its record is not there yet). */
-export function stepText(step: StepRow, id: string, workspaceId: string, logs: string): JsonText {
-  const record = step.record === null ? null : (JSON.parse(step.record) as SeenRecord)
-  const flow = JSON.parse(step.value) as SeenFlow
-  const module = record ? [...flow.modules, flow.failure_module].find((m) => m?.id === record.s) : undefined
+/** null: not over. */
+export function successOf({ job, history, past }: Inside): boolean | null {
+  if (past.kind === 'list') {
+    if (past.end) return past.end.how !== 'failed'
+    return job.status === null && history.isAlive(past) ? null : false
+  }
+  if (past.end) return past.end.k === 'ok'
+  const { of } = past
+  if (of.attempts.at(-1) !== past) return false // it was tried again
+  if (of.outcome) return of.outcome !== 'failed'
+  if (of.list.end) return of.list.end.how !== 'failed'
+  return job.status === null && history.isAlive(of.list) ? null : false
+}
+
+/** As it was printed; null: not over. */
+export function resultOf(inside: Inside): JsonText | null {
+  const { past, job } = inside
+  if (past.kind === 'attempt' && past.end) {
+    return past.end.k === 'ok' ? past.end.v : JSON.stringify({ error: past.end.e })
+  }
+  if (successOf(inside) === null) return null
+  const left = past.kind === 'list' ? past.end?.value : past.of.list.cursor.results.get(past.of.step.id)
+  return left ?? job.result ?? 'null'
+}
+
+/** An iteration, a branch or a sub-flow: a flow job of its own, inside of the job. */
+export function listText(inside: Inside & { past: ListPast }, id: string, workspaceId: string, value: FlowValue): JsonText {
+  const { job, history, past } = inside
+  const { cursor, inside: around } = past
+  const { plan, root } = cursor.frame
+  const isSubflow = cursor === root
+  const shown = partText(inside, id, workspaceId, {
+    parent: around!.of.list.cursor,
+    path: isSubflow ? plan.path : `${plan.path}/${around!.of.step.id}`,
+    hash: isSubflow ? hashOfVersion(plan.versionId) : undefined,
+    kind: isSubflow ? 'flow' : 'flownode',
+    stepId: around!.of.step.id,
+    status: flowStatusOf(history, past, job),
+  })
+  const modules = isSubflow ? value : { modules: modulesInside(value, around!.of.step.id, cursor.slot) }
+  return objectText(shown, {
+    args: isSubflow ? cursor.frame.args : cursor.flowInputText(),
+    result: resultOf(inside) ?? undefined,
+    raw_flow: JSON.stringify(modules),
+  })
+}
+
+/** A step: an attempt that has ended, or that runs now. */
+export function attemptText(inside: Inside & { past: AttemptPast }, id: string, workspaceId: string, logs: string): JsonText {
+  const { past } = inside
+  const { step, list } = past.of
+  const { run } = step
+  const { plan } = list.cursor.frame
+  const shown = partText(inside, id, workspaceId, {
+    parent: list.cursor,
+    path: run.kind === 'script' ? run.path : `${plan.path}/${step.id}`,
+    hash: undefined,
+    kind: kindOf(run.kind),
+    stepId: step.id,
+    language: run.kind === 'code' ? run.built.language : undefined,
+    logs,
+  })
+  return objectText(shown, { args: past.args ?? '{}', result: resultOf(inside) ?? undefined })
+}
+
+function kindOf(kind: PlanStep['run']['kind']): string {
+  if (kind === 'code') return 'flowscript'
+  if (kind === 'script') return 'script'
+  return kind === 'identity' || kind === 'mock' ? 'identity' : 'flownode'
+}
+
+interface Part {
+  parent: Cursor
+  path: string
+  hash: string | undefined
+  kind: string
+  stepId: string
+  language?: string | undefined
+  logs?: string
+  status?: FlowStatus
+}
+
+/** Members that everything inside of a job has in common. */
+function partText(inside: Inside, id: string, workspaceId: string, part: Part): object {
+  const { job, past } = inside
+  const success = successOf(inside)
+  const began = past.kind === 'attempt' && past.end ? past.end.at : past.beganMs
+  const ended = past.kind === 'attempt' && past.end ? past.end.at + past.end.ms : past.endedMs
   const shared = {
     id,
     workspace_id: workspaceId,
-    parent_job: step.jobId,
-    root_job: step.jobId,
-    created_by: step.createdBy,
-    created_at: new Date(record?.at ?? acceptedAtMs(id)),
-    started_at: new Date(record?.at ?? step.startedAt ?? acceptedAtMs(id)),
-    script_path: record ? `${step.path}/${record.s}` : step.path,
-    job_kind: module?.value?.type === 'identity' ? 'identity' : 'flowscript',
-    permissioned_as: `u/${step.createdBy}`,
+    parent_job: stepIdOf(job.id, part.parent.id),
+    root_job: job.id,
+    created_by: job.createdBy,
+    created_at: new Date(began),
+    started_at: new Date(began),
+    script_path: part.path,
+    script_hash: part.hash,
+    job_kind: part.kind,
+    permissioned_as: `u/${job.createdBy}`,
     is_flow_step: true,
-    flow_step_id: record?.s,
-    tag: step.tag,
-    worker: step.workerId === null ? null : String(step.workerId),
-    language: module?.value?.language,
+    flow_step_id: part.stepId,
+    tag: job.tag,
+    worker: job.workerId === null ? null : String(job.workerId),
+    language: part.language,
     canceled: false,
-    logs,
+    logs: part.logs ?? '',
+    flow_status: part.status,
     ...fixed,
   }
-  if (!record)
-    return objectText({ type: 'QueuedJob', ...shared, running: true, scheduled_for: shared.created_at }, { args: '{}' })
-  const success = record.k === 'ok'
-  const ended = {
+  if (success === null) {
+    return { type: 'QueuedJob', ...shared, running: job.state === 'running', scheduled_for: shared.created_at, suspend: 0 }
+  }
+  return {
     type: 'CompletedJob',
     ...shared,
-    duration_ms: record.ms ?? 0,
-    completed_at: new Date((record.at ?? 0) + (record.ms ?? 0)),
+    duration_ms: Math.max(0, ended - began),
+    completed_at: new Date(ended),
     success,
     status: success ? 'success' : 'failure',
     is_skipped: false,
     deleted: false,
   }
-  return objectText(ended, { args: '{}', result: stepResultOf(step) })
 }
 
-/** The result of a step that has ended. */
-export function stepResultOf(step: StepRow): JsonText {
-  const record = JSON.parse(step.record!) as SeenRecord
-  return record.k === 'ok' ? (step.result ?? 'null') : JSON.stringify({ error: record.e })
-}
-
-export function stepSucceeded(step: StepRow): boolean {
-  return (JSON.parse(step.record!) as SeenRecord).k === 'ok'
-}
-
-/** Whether a step without a record may be the one that runs now: the first number no record has. */
-export function mayRunNow(steps: JsonText, n: number): boolean {
-  return n === nextStepOf(JSON.parse(steps) as SeenRecord[])
-}
-
-function nextStepOf(records: readonly SeenRecord[]): number {
-  let last = 0
-  for (const record of records) if (record.n !== undefined && record.n > last) last = record.n
-  return last + 1
-}
-
-function flowStatusOf(job: JobRow, flow: SeenFlow): FlowStatus {
-  const records = JSON.parse(job.steps) as SeenRecord[]
-  const over = job.status !== null
-  const modules = flow.modules.map((module) => statusOf(module, records, job.id, over))
-  const failure = statusOf(flow.failure_module ?? { id: 'failure' }, records, job.id, over)
-  const at = modules.findIndex((status, i) => !passed(status, flow.modules[i]!))
-  // A module that failed for good hands over to the failure module, whose first record is still to come.
-  const inFailure =
-    failure.type !== 'WaitingForPriorSteps' || (!over && modules[at]?.type === 'Failure' && flow.failure_module !== undefined)
-  if (!over) markCurrent(inFailure ? failure : modules[at], job, records)
-  return { step: inFailure || at === -1 ? modules.length : at, modules, failure_module: failure }
-}
-
-const passed = (status: ModuleStatus, module: SeenModule): boolean =>
-  status.type === 'Success' || (status.type === 'Failure' && module.continue_on_error === true)
-
-function statusOf(module: SeenModule, records: readonly SeenRecord[], jobId: string, over: boolean): ModuleStatus {
-  const { id } = module
-  const failed: string[] = []
-  let givenUp = over
-  for (const record of records) {
-    if (record.s !== id) continue
-    switch (record.k) {
-      case 'ok':
-        return withRetries({ type: 'Success', id, job: stepIdOf(jobId, record.n!) }, failed)
-      case 'err':
-        failed.push(stepIdOf(jobId, record.n!))
-        break
-      case 'pick':
-        if (record.w === 'skip' && record.v === true) return { type: 'Success', id, skipped: true }
-        if (record.w === 'retry' && record.v !== true) givenUp = true
-        break
-      default:
-        break
-    }
-  }
-  if (failed.length > attemptsOf(module)) givenUp = true
-  const job = failed.at(-1)
-  if (job === undefined) return { type: 'WaitingForPriorSteps', id }
-  return withRetries({ type: givenUp ? 'Failure' : 'WaitingForExecutor', id, job }, failed.slice(0, -1))
-}
-
-/** How often a module is tried again. */
-function attemptsOf({ retry }: SeenModule): number {
-  return (retry?.constant?.attempts ?? 0) + (retry?.exponential?.attempts ?? 0)
-}
-
-function withRetries(status: ModuleStatus, failed: string[]): ModuleStatus {
-  return failed.length === 0 ? status : { ...status, failed_retries: failed }
-}
-
-/** Where a job that is not over stands: the module it is at runs now, or waits for a worker, a time or a signal. */
-function markCurrent(status: ModuleStatus | undefined, job: JobRow, records: readonly SeenRecord[]): void {
-  if (!status || (status.type !== 'WaitingForPriorSteps' && status.type !== 'WaitingForExecutor')) return
-  if (job.state === 'waiting') {
-    status.type = 'WaitingForEvents'
-  } else if (job.state === 'running') {
-    status.type = 'InProgress'
-    status.job = stepIdOf(job.id, nextStepOf(records))
-  } else {
-    status.type = 'WaitingForExecutor'
+/** The modules of a step's body. */
+function modulesInside(value: FlowValue, stepId: string, slot: number): FlowModule[] {
+  const found = modulesOf(value, '$').find(({ module }) => module.id === stepId)
+  const inner = found?.module.value
+  switch (inner?.type) {
+    case 'forloopflow':
+    case 'whileloopflow':
+      return inner.modules
+    case 'branchone':
+      return slot < 0 ? inner.default : (inner.branches[slot]?.modules ?? [])
+    case 'branchall':
+      return inner.branches[slot]?.modules ?? []
+    default:
+      return []
   }
 }

@@ -11,6 +11,7 @@ import type { Database, Queryable } from '../store/db.ts'
 import type { Enqueuer } from '../store/enqueuer.ts'
 import type { Identity } from '../store/accounts.ts'
 import type { Admission } from './admission.ts'
+import type { Histories } from './histories.ts'
 import type { Identities } from './identities.ts'
 import type { Metrics } from './metrics.ts'
 import type { Runnables } from './runnables.ts'
@@ -32,6 +33,7 @@ export interface ServerParts {
   admission: Admission
   /** For reading jobs: see reads.ts. */
   reads: Queryable
+  histories: Histories
   /** Event streams that are open. */
   streams: Set<AbortController>
   watch: QueueWatch

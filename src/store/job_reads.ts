@@ -3,7 +3,6 @@
 //   R2. Every read names a workspace: an id alone opens nothing.
 import type { JsonText } from '../core/json.ts'
 import type { RunnableKind } from '../core/flow/plan.ts'
-import { jobIdOf, stepNumberOf } from '../core/job/ids.ts'
 import { run, type Queryable } from './db.ts'
 
 export type JobStatus = 'success' | 'failure' | 'canceled' | 'skipped'
@@ -40,36 +39,18 @@ export interface JobRow extends JobSummary {
   steps: JsonText
   /** The OpenFlow value of its version. */
   value: JsonText
+  /** While it is active: how far its steps say they are, in percent, by their ids. */
+  progress: Record<string, number> | null
   /** The job whose arguments it has, and those that have its own (see replays.ts). */
   replayOf: string | null
   replayedAs: string[] | null
 }
 
 export async function readJob(on: Queryable, workspaceId: string, id: string): Promise<JobRow | null> {
-  const [row] = await run<JobRow>(on, 'read_job', [workspaceId, id])
-  return row ?? null
-}
-
-export interface StepRow {
-  jobId: string
-  tag: string
-  createdBy: string
-  workerId: number | null
-  status: JobStatus | null
-  startedAt: Date | null
-  versionId: string
-  path: string
-  value: JsonText
-  /** The record of the step's end; null while there is none. */
-  record: JsonText | null
-  /** Its value, if the record is of success. */
-  result: JsonText | null
-}
-
-/** A step by its own id. null if there is no such job. */
-export async function readStep(on: Queryable, workspaceId: string, stepId: string): Promise<StepRow | null> {
-  const [row] = await run<StepRow>(on, 'read_step', [workspaceId, jobIdOf(stepId), stepNumberOf(stepId)])
-  return row ?? null
+  type Row = Omit<JobRow, 'progress'> & { progress: JsonText | null }
+  const [row] = await run<Row>(on, 'read_job', [workspaceId, id])
+  if (!row) return null
+  return { ...row, progress: row.progress === null ? null : (JSON.parse(row.progress) as Record<string, number>) }
 }
 
 export interface Outcome {
@@ -122,6 +103,12 @@ export async function readLogs(
 ): Promise<{ text: string; length: number }> {
   const [row] = await run<{ text: string; length: number }>(on, 'read_logs', [...boundsOf(span), channel, offset])
   return row!
+}
+
+/** What these steps said, one after another. */
+export async function readLogsOf(on: Queryable, ids: readonly string[]): Promise<string> {
+  const [row] = await run<{ text: string }>(on, 'read_logs_of', [ids])
+  return row!.text
 }
 
 export async function readProgress(on: Queryable, span: Span): Promise<number | null> {

@@ -120,7 +120,7 @@ export function createRuns(parts: RunsParts): Runs {
   function resume(run: Run, loaded: LoadedPlan, past: JobPast): void {
     const records: JobRecord[] = []
     for (const row of past.journal) {
-      const record = parseRecord(JSON.parse(row.record) as Json)
+      const record = parseRecord(row.record)
       if (record) records.push(record)
       if (record?.k === 'call' && !record.error) keepFlow(run, loadedPlan(record.version))
       run.records.push(row.record)

@@ -45,6 +45,21 @@ export interface JobState {
   /** Answers that nothing has waited for yet, by step number; 0: for whatever waits next. */
   early: Map<number, Approval[]> | null
   finished: boolean
+  readonly witness: Witness | null
+}
+
+/** Is told what a fold goes through (history.ts). A job that runs has none. */
+export interface Witness {
+  /** A list of modules begins: a body's or a sub-flow's. */
+  began(list: Cursor): void
+  ended(list: Cursor, end: End): void
+  /** An attempt of the cursor's step begins, and has the number cursor.n. */
+  started(cursor: Cursor): void
+  skipped(cursor: Cursor): void
+  settled(cursor: Cursor): void
+  /** Answers to the cursor's step are waited for. Those of the one before are still in cursor.approvals. */
+  suspends(cursor: Cursor): void
+  gaveUp(cursor: Cursor): void
 }
 
 export type Effect =
@@ -63,12 +78,18 @@ export type Effect =
   | { e: 'finish'; status: JobStatus; result: JsonText }
 
 /** What a list of modules comes to. */
-type End =
+export type End =
   | { how: 'done'; value: JsonText }
   | { how: 'stopped'; value: JsonText; skipped: boolean }
   | { how: 'failed'; value: JsonText; error: UserError }
 
-export function newState(plan: Plan, args: JsonText, limits: MachineLimits, plans: Plans): JobState {
+export function newState(
+  plan: Plan,
+  args: JsonText,
+  limits: MachineLimits,
+  plans: Plans,
+  witness: Witness | null = null,
+): JobState {
   const root = rootOf(plan, args, 0, null, 0)
   return {
     root,
@@ -80,12 +101,20 @@ export function newState(plan: Plan, args: JsonText, limits: MachineLimits, plan
     signals: 0,
     early: null,
     finished: false,
+    witness,
   }
 }
 
 /** A job that has no record yet. */
-export function open(plan: Plan, args: JsonText, limits: MachineLimits, plans: Plans, effects: Effect[]): JobState {
-  const state = newState(plan, args, limits, plans)
+export function open(
+  plan: Plan,
+  args: JsonText,
+  limits: MachineLimits,
+  plans: Plans,
+  effects: Effect[],
+  witness: Witness | null = null,
+): JobState {
+  const state = newState(plan, args, limits, plans, witness)
   begin(state, state.root, effects)
   return state
 }
@@ -252,6 +281,7 @@ function called(state: JobState, cursor: Cursor, record: JobRecord & { k: 'call'
   cursor.phase = 'inside'
   const inner = rootOf(state.plans(record.version), record.args, n, cursor, depth)
   state.inside.set(n, inner)
+  state.witness?.began(inner)
   begin(state, inner, effects)
 }
 
@@ -262,6 +292,7 @@ function ended(state: JobState, cursor: Cursor, end: End, effects: Effect[]): vo
   if (cursor === frame.root && frame.error && end.how !== 'failed') {
     end = { how: 'failed', value: end.value, error: frame.error }
   }
+  state.witness?.ended(cursor, end)
   if (parent) {
     state.inside.delete(cursor.id)
     bodyEnded(state, parent, cursor, end, effects)
@@ -301,6 +332,7 @@ function start(state: JobState, cursor: Cursor, effects: Effect[]): void {
   cursor.last = cursor.input
   cursor.error = isFailing(cursor) ? cursor.frame.error : null
   cursor.n = n
+  state.witness?.started(cursor)
   switch (step.run.kind) {
     case 'loop':
       if (step.run.iterator) {
@@ -349,6 +381,7 @@ function settle(state: JobState, cursor: Cursor, value: JsonText, effects: Effec
   const step = cursor.step!
   cursor.results.set(step.id, value)
   cursor.last = value
+  state.witness?.settled(cursor)
   if (step.stopAfterAllIf) pick(cursor, 'after', effects)
   else if (step.stopAfterIf && step.run.kind !== 'loop') pick(cursor, 'stop', effects)
   else rest(state, cursor, effects)
@@ -413,6 +446,7 @@ function gaveUp(state: JobState, cursor: Cursor, error: UserError, value: JsonTe
   cursor.results.set(step.id, result)
   cursor.last = result
   cursor.error = null
+  state.witness?.gaveUp(cursor)
   if (step.continueOnError && !isFailing(cursor)) goOn(state, cursor, effects)
   else if (cursor !== frame.root || frame.error || !frame.plan.failure) {
     ended(state, cursor, { how: 'failed', value: result, error: known }, effects)
@@ -445,6 +479,7 @@ function picked(state: JobState, cursor: Cursor, record: JobRecord & { k: 'pick'
         return
       }
       cursor.results.set(step.id, cursor.last)
+      state.witness?.skipped(cursor)
       stepOver(state, cursor, effects)
       return
     case 'stop':
@@ -658,6 +693,7 @@ function errorOf({ errors, results }: Inner): UserError {
 // ── Waiting ──
 
 function wait(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
+  state.witness?.suspends(cursor)
   cursor.approvals = []
   for (const key of [cursor.n, 0]) {
     const early = state.early?.get(key)

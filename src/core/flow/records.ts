@@ -4,7 +4,7 @@
 //       results, the value of an expression that decided something, a random delay.
 //   R3. `v` is missing from the last record of a finished job where it equals the job's result: results are kept once.
 //   R4. `c` is the cursor that a record is for; missing where it is the job's own. ok and err need none: n says it.
-import { storableText, type Json, type JsonText } from '../json.ts'
+import { elementTexts, storableText, type Json, type JsonText } from '../json.ts'
 import type { UserError } from '../errors.ts'
 
 /**
@@ -76,25 +76,38 @@ function withText(record: object, field: string, text: JsonText): JsonText {
   return `${printPlain(record).slice(0, -1)},"${field}":${text}}`
 }
 
-/** A stored record, with `v` of results as text again. null for kinds this version does not know. */
-export function parseRecord(stored: Json): JobRecord | null {
-  const record = stored as { k?: unknown; v?: Json; args?: Json }
-  switch (record.k) {
+/**
+ * A stored record. What it keeps as text (results, items, arguments) comes back as it was printed, with every digit.
+ * null for kinds this version does not know. `last`: what the value of a record without one is (R3).
+ */
+export function parseRecord(text: JsonText, last: JsonText = 'null'): JobRecord | null {
+  const record = JSON.parse(text) as JobRecord | { k?: unknown }
+  switch ((record as JobRecord).k) {
     case 'ok':
     case 'signal':
-      return { ...(record as unknown as JobRecord & { k: 'ok' }), v: JSON.stringify(record.v ?? null) }
+      return { ...(record as JobRecord & { k: 'ok' }), v: textOf(record, 'v', text) ?? last }
     case 'items': {
-      if (!Array.isArray(record.v)) return record as unknown as JobRecord
-      return { ...(record as unknown as JobRecord & { k: 'items' }), v: record.v.map((item) => JSON.stringify(item)) }
+      const items = textOf(record, 'v', text)
+      const known = record as JobRecord & { k: 'items' }
+      return items === undefined ? known : { ...known, v: elementTexts(items) }
     }
     case 'call':
-      return { ...(record as unknown as JobRecord & { k: 'call' }), args: JSON.stringify(record.args ?? {}) }
+      return { ...(record as JobRecord & { k: 'call' }), args: textOf(record, 'args', text) ?? '{}' }
     case 'err':
     case 'pick':
     case 'wake':
     case 'cancel':
-      return record as unknown as JobRecord
+      return record as JobRecord
     default:
       return null
   }
+}
+
+/** The text of the field that printRecord puts last. Inside of a string its quotes would be escaped. */
+function textOf(record: object, field: string, text: JsonText): JsonText | undefined {
+  const value = (record as Record<string, Json>)[field]
+  if (value === undefined) return undefined
+  const at = text.indexOf(`,"${field}":`)
+  if (at < 0 || 'error' in record) return JSON.stringify(value)
+  return text.slice(at + field.length + 4, text.lastIndexOf('}'))
 }

@@ -7,8 +7,8 @@ import { Type } from 'typebox'
 import { EngineError, messageOf } from '../../core/errors.ts'
 import type { JsonText } from '../../core/json.ts'
 import { readLogs, readProgress } from '../../store/job_reads.ts'
-import { findJob, isOver, spanOf, textOf, type Found } from '../job_lookup.ts'
-import { flowStatusTextOf, objectText, stepResultOf } from '../job_view.ts'
+import { findJob, flowStatusTextOf, foundResultOf, isOver, spanOf, textOf, type Found } from '../job_lookup.ts'
+import { objectText } from '../job_view.ts'
 import { byId, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
 
 const streamMaxMs = 60_000
@@ -64,7 +64,7 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
     const over = isOver(found)
     const update: Update = { plain: { completed: over }, texts: {} }
     const { plain } = update
-    const running = found.kind === 'step' ? !over : found.job.state === 'running'
+    const running = found.kind === 'inside' ? !over : found.job.state === 'running'
     if (running) plain.running = true
     if (!asked.no_logs) {
       const logs = await readLogs(reads, span, { offset: asked.log_offset ?? 0 })
@@ -81,7 +81,7 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
       const progress = await readProgress(reads, { ...span, withSteps: found.kind === 'job' })
       if (progress !== null) plain.progress = progress
     }
-    if (found.kind === 'job' && !asked.only_result) update.texts['flow_status'] = flowStatusTextOf(found.job)
+    if (!asked.only_result) update.texts['flow_status'] = await flowStatusTextOf(parts, found)
     return update
   }
 
@@ -95,7 +95,7 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
       },
       async (request, reply) => {
         const { ws, id } = request.params
-        const { plain, texts } = await updateOf(await findJob(reads, ws, id), request.query)
+        const { plain, texts } = await updateOf(await findJob(parts, ws, id), request.query)
         return sendJson(reply, objectText(plain, texts))
       },
     )
@@ -156,11 +156,11 @@ export function jobUpdateRoutes(app: App, parts: ServerParts): void {
     let told = ''
     let toldAt = Date.now()
     for (let waitMs = pollMinMs; !stop.aborted; waitMs = Math.min(waitMs * 1.5, asked.poll_delay_ms ?? pollMaxMs)) {
-      const found = await findJob(reads, ws, id)
+      const found = await findJob(parts, ws, id)
       const { plain, texts } = await updateOf(found, asked)
       if (isOver(found)) {
-        if (asked.only_result) texts['only_result'] = found.kind === 'job' ? found.job.result! : stepResultOf(found.step)
-        else texts['job'] = await textOf(reads, ws, found)
+        if (asked.only_result) texts['only_result'] = foundResultOf(found)!
+        else texts['job'] = await textOf(parts, ws, found)
         await tell(objectText({ type: 'update', ...plain }, texts))
         return
       }

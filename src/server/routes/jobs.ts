@@ -2,15 +2,16 @@
 import { Type } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { cancelJob, setProgress } from '../../store/jobs.ts'
-import { readLogs, readProgress, rootJobOf } from '../../store/job_reads.ts'
-import { endingOf, findJob, isOver, jobIdNamed, noJob, spanOf, textOf } from '../job_lookup.ts'
+import { readProgress, rootJobOf } from '../../store/job_reads.ts'
+import { allLogsOf, endingOf, findJob, isOver, jobIdNamed, noJob, spanOf, textOf, treeTextOf } from '../job_lookup.ts'
 import { objectText } from '../job_view.ts'
 import { byId, sendJson, uuidOf, type Access, type App, type ServerParts } from '../parts.ts'
 
 const read: Access = { domain: 'jobs', action: 'read' }
 const write: Access = { domain: 'jobs', action: 'write' }
 
-export function jobRoutes(app: App, { db, reads }: ServerParts): void {
+export function jobRoutes(app: App, parts: ServerParts): void {
+  const { db, reads } = parts
   // The same below `jobs_u`, where clients of the dialect look, and below `jobs`.
   for (const base of ['/api/w/:ws/jobs_u', '/api/w/:ws/jobs']) {
     const schema = (summary: string) => ({ summary, tags: ['jobs'], params: byId, hide: !base.endsWith('_u') })
@@ -21,16 +22,16 @@ export function jobRoutes(app: App, { db, reads }: ServerParts): void {
       { config, schema: { ...schema('A job or a step'), querystring: noLogs } },
       async (request, reply) => {
         const { ws, id } = request.params
-        const found = await findJob(reads, ws, id)
-        return sendJson(reply, await textOf(reads, ws, found, !request.query.no_logs))
+        const found = await findJob(parts, ws, id)
+        return sendJson(reply, await textOf(parts, ws, found, !request.query.no_logs))
       },
     )
 
     app.get(`${base}/completed/get/:id`, { config, schema: schema('A job or a step that is over') }, async (request, reply) => {
       const { ws, id } = request.params
-      const found = await findJob(reads, ws, id)
+      const found = await findJob(parts, ws, id)
       if (!isOver(found)) throw notOver(id)
-      return sendJson(reply, await textOf(reads, ws, found))
+      return sendJson(reply, await textOf(parts, ws, found))
     })
 
     app.get(
@@ -38,7 +39,7 @@ export function jobRoutes(app: App, { db, reads }: ServerParts): void {
       { config, schema: schema('The result of a job that is over') },
       async (request, reply) => {
         const { ws, id } = request.params
-        const ending = await endingOf(reads, ws, id)
+        const ending = await endingOf(parts, ws, id)
         if (ending.success === null) throw notOver(id)
         return sendJson(reply, ending.result!)
       },
@@ -55,7 +56,7 @@ export function jobRoutes(app: App, { db, reads }: ServerParts): void {
       },
       async (request, reply) => {
         const { ws, id } = request.params
-        const { started, success, result } = await endingOf(reads, ws, id)
+        const { started, success, result } = await endingOf(parts, ws, id)
         const completed = success !== null
         const plain = {
           completed,
@@ -77,10 +78,18 @@ export function jobRoutes(app: App, { db, reads }: ServerParts): void {
     )
 
     app.get(`${base}/get_logs/:id`, { config, schema: schema('What a job and its steps printed') }, async (request, reply) => {
-      const found = await findJob(reads, request.params.ws, request.params.id)
-      const { text } = await readLogs(reads, { id: found.id, withSteps: found.kind === 'job' })
-      return reply.type('text/plain; charset=utf-8').send(text)
+      const found = await findJob(parts, request.params.ws, request.params.id)
+      return reply.type('text/plain; charset=utf-8').send(await allLogsOf(parts, found))
     })
+
+    app.get(
+      `${base}/tree/:id`,
+      { config, schema: schema('A flow job with every step, iteration, branch and sub-flow in it') },
+      async (request, reply) => {
+        const found = await findJob(parts, request.params.ws, request.params.id)
+        return sendJson(reply, await treeTextOf(parts, found))
+      },
+    )
 
     for (const name of ['cancel', 'force_cancel']) {
       app.post(
@@ -131,7 +140,7 @@ export function jobRoutes(app: App, { db, reads }: ServerParts): void {
     '/api/w/:ws/job_metrics/get_progress/:id',
     { config: { access: read }, schema: { summary: 'How far a job or a step is, in percent', tags: ['jobs'], params: byId } },
     async (request, reply) => {
-      const found = await findJob(reads, request.params.ws, request.params.id)
+      const found = await findJob(parts, request.params.ws, request.params.id)
       return sendJson(reply, JSON.stringify(await readProgress(reads, { ...spanOf(found), withSteps: found.kind === 'job' })))
     },
   )

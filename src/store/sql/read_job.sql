@@ -18,6 +18,9 @@ select f.id as "id", f.version_id as "versionId", f.tag as "tag", f.state as "st
        f.created_by as "createdBy", f.run_at as "runAt", f.started_at as "startedAt", f.completed_at as "completedAt",
        f.parent_id as "parentId", f.canceled_by as "canceledBy", f.canceled_reason as "canceledReason", f.trace as "trace",
        v.path as "path", v.kind as "kind", v.value as "value",
+       case when f.status is null then
+         (select json_object_agg(p.id, p.percent) from job_progress p
+           where p.id between f.id and (left(f.id::text, 32) || 'ffff')::uuid) end as "progress",
        (select replay_of from job_replay r where r.job_id = f.id) as "replayOf",
        (select array_agg(r.job_id order by r.job_id) from job_replay r where r.replay_of = f.id) as "replayedAs"
   from found f join flow_version v on v.id = f.version_id;
