@@ -220,12 +220,14 @@ create index job_done_version on job_done (version_id, id);
 create index job_done_bad on job_done (workspace_id, id) where status <> 'success';
 create index job_done_poison on job_done (workspace_id, id) where status = 'failure' and lost > 0;
 
--- Jobs that were started again from a finished one's arguments (millrace job replay).
+-- Jobs that were started again from a finished one's arguments (millrace job replay), or from the middle of it (job restart).
 create table job_replay (
   job_id uuid primary key,
   replay_of uuid not null,
   created_by text not null,
-  created_at timestamptz not null default clock_timestamp()
+  created_at timestamptz not null default clock_timestamp(),
+  from_step text, -- null: from the beginning
+  from_slot integer -- which iteration or branch of it
 );
 create index job_replay_of on job_replay (replay_of);
 
@@ -248,6 +250,14 @@ create table job_log (
   primary key (id, channel, n)
 ) partition by range (id);
 create table job_log_rest partition of job_log default;
+
+-- Values that a flow's steps keep for the length of its job (setFlowUserState).
+create table job_user_state (
+  job_id uuid not null,
+  key text not null,
+  value json not null,
+  primary key (job_id, key)
+);
 
 -- How far a step says it is, in percent.
 create table job_progress (

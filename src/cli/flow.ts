@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { stringify } from 'yaml'
-import { ClientError, type DeployedFlow } from '../client/client.ts'
+import { ClientError, type DeployedFlow, type FlowPart } from '../client/client.ts'
 import { EngineError, messageOf } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
 import { connect } from './connect.ts'
@@ -28,10 +28,18 @@ export function addFlowCommands(program: Command): void {
     .option('-d, --data <json>', 'its arguments: a JSON object, @file, or - for stdin', '{}')
     .option('--wait', 'wait, and print the result')
     .option('--key <key>', 'name this run: calling again with the same key never starts it twice')
-    .description('start a flow; prints the id of its job')
+    .option('--until <step>', 'only up to this step')
+    .option('--only <step>', 'only this step')
+    .option('--results <json>', 'results of steps that are not to run, by step: a JSON object, or the file that holds it')
+    .description('start a flow, or a part of it; prints the id of its job')
     .addHelpText(
       'after',
-      '\nExamples:\n  $ millrace flow run hello -d \'{"name": "Ada"}\' --wait\n  $ millrace flow run hello -d @arguments.json',
+      `
+Examples:
+  $ millrace flow run hello -d '{"name": "Ada"}' --wait
+  $ millrace flow run hello -d @arguments.json
+  $ millrace flow run shop/order -d @order.json --until charge --wait
+  $ millrace flow run shop/order --only charge --results '{"price": 12}' --wait`,
     )
     .action(run)
 
@@ -69,12 +77,17 @@ interface RunOptions extends ClientOptions {
   data: string
   wait?: boolean
   key?: string
+  until?: string
+  only?: string
+  results?: string
 }
 
 async function run(path: string, options: RunOptions): Promise<void> {
-  const args = readArguments(options.data)
+  const args = readObject(options.data, '--data', 'one field for each input of the flow')
+  const part = partOf(options)
   const client = connect(options)
-  const id = await client.run(path, args, options.key === undefined ? {} : { key: options.key })
+  const named = options.key === undefined ? {} : { key: options.key }
+  const id = part ? await client.runPart(path, part, args, named) : await client.run(path, args, named)
   if (!options.wait) {
     if (options.json) printJson({ id })
     else print(id)
@@ -84,22 +97,34 @@ async function run(path: string, options: RunOptions): Promise<void> {
   printJson(await client.result(id))
 }
 
-function readArguments(data: string): Record<string, Json> {
-  let text = data
+function partOf({ until, only, results }: RunOptions): FlowPart | null {
+  const part: FlowPart = {}
+  if (until !== undefined) part.until = until
+  if (only !== undefined) part.only = only
+  if (results !== undefined) {
+    const given = /^\s*[{@-]/.test(results) ? results : `@${results}`
+    part.results = readObject(given, '--results', 'one field for each step whose result is given')
+  }
+  return Object.keys(part).length === 0 ? null : part
+}
+
+/** JSON text, `@file`, or `-` for stdin. */
+function readObject(given: string, option: string, what: string): Record<string, Json> {
+  let text = given
   try {
-    if (data === '-') text = readFileSync(0, 'utf8')
-    else if (data.startsWith('@')) text = readFileSync(data.slice(1), 'utf8')
+    if (given === '-') text = readFileSync(0, 'utf8')
+    else if (given.startsWith('@')) text = readFileSync(given.slice(1), 'utf8')
   } catch (error) {
-    throw new EngineError('E_INVALID', `--data: ${messageOf(error)}`, { at: '--data' })
+    throw new EngineError('E_INVALID', `${option}: ${messageOf(error)}`, { at: option })
   }
   let value: Json
   try {
     value = JSON.parse(text) as Json
   } catch (error) {
-    throw new EngineError('E_JSON', `--data is not JSON: ${messageOf(error)}`, { at: '--data' })
+    throw new EngineError('E_JSON', `${option} is not JSON: ${messageOf(error)}`, { at: option })
   }
   if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
-  throw new EngineError('E_INVALID', '--data must be a JSON object: one field for each input of the flow', { at: '--data' })
+  throw new EngineError('E_INVALID', `${option} must be a JSON object: ${what}`, { at: option })
 }
 
 async function list(options: ClientOptions): Promise<void> {

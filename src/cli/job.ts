@@ -54,6 +54,25 @@ Examples:
   millrace job replay --all --path f/shop/order --since 1h`,
     )
     .action(replay)
+
+  clientCommand(job.command('restart'))
+    .argument('<id>', 'the job of a flow, over')
+    .requiredOption('--from <step>', 'the step to start from; it and all after it run again')
+    .option(
+      '--iteration <n>',
+      'of a loop or branchall: from this iteration or branch on; of a step in a loop: in which iteration',
+    )
+    .option('--latest', 'on what is deployed now; what comes before the step must be the same in it')
+    .option('--wait', 'wait, and print the result')
+    .description('start a job again from a step, with the results of the steps before; prints the id of the new job')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  millrace job restart 019ac0de-7000-7000-8000-000000000000 --from charge
+  millrace job restart 019ac0de-7000-7000-8000-000000000000 --from each_order --iteration 37 --wait`,
+    )
+    .action(restart)
 }
 
 interface ListOptions extends ClientOptions {
@@ -114,12 +133,20 @@ async function show(id: string, options: ClientOptions): Promise<void> {
     ['created', job.created_at ?? ''],
     ['started', job.started_at ?? ''],
     ['replays', job.replay_of ?? ''],
+    ['from', startOf(job)],
     ['replayed', (job.replayed_as ?? []).join(', ')],
     ['took', job.duration_ms === undefined ? '' : `${job.duration_ms} ms`],
   ]
   for (const [name, value] of facts) if (value) print(`${faint(name!.padEnd(8))} ${value}`)
   if (tree?.steps.length) print(`\n${treeText(tree)}`)
   if (job.type === 'CompletedJob') print(`\n${JSON.stringify(job.result ?? null, null, 2)}`)
+}
+
+/** Where in the job that it replays it began. */
+function startOf(job: Job): string {
+  const from = job.flow_status?.restarted_from
+  if (!from) return ''
+  return from.branch_or_iteration_n === undefined ? from.step_id : `${from.step_id} ${from.branch_or_iteration_n}`
 }
 
 async function logs(id: string, options: ClientOptions & { follow?: boolean }): Promise<void> {
@@ -135,6 +162,30 @@ async function cancel(id: string, options: ClientOptions & { reason?: string }):
   await connect(options).cancel(id, options.reason)
   if (options.json) printJson({ id, canceled: true })
   else print(`asked job ${id} to stop`)
+}
+
+interface RestartCommandOptions extends ClientOptions {
+  from: string
+  iteration?: string
+  latest?: boolean
+  wait?: boolean
+}
+
+async function restart(id: string, options: RestartCommandOptions): Promise<void> {
+  const { from, iteration, latest = false, wait } = options
+  const client = connect(options)
+  const fresh = await client.restart(id, {
+    from,
+    latestVersion: latest,
+    ...(iteration === undefined ? {} : { iteration: wholeNumber(iteration, '--iteration', { min: 0, max: 65_535 }) }),
+  })
+  if (!wait) {
+    if (options.json) printJson({ id: fresh, replay_of: id })
+    else print(fresh)
+    return
+  }
+  if (!options.json) note(fresh)
+  printJson(await client.result(fresh))
 }
 
 interface ReplayCommandOptions extends ClientOptions {

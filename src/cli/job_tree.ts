@@ -46,7 +46,7 @@ function stateOf(step: StepTree): string {
   if (step.count !== undefined) notes.push(`${step.count} to come`)
   if (step.approvers?.length)
     notes.push(`answered by ${step.approvers.map(({ approver }) => printable(approver) || 'someone').join(', ')}`)
-  if (step.error) notes.push(shortened(`${String(step.error.name)}: ${String(step.error.message)}`))
+  if (step.error) notes.push(shortened(`${step.error.name}: ${step.error.message}`))
   return notes.length === 0 ? step.type : `${step.type} (${notes.join('; ')})`
 }
 

@@ -22,6 +22,16 @@ export interface RunOptions {
   traceparent?: string
 }
 
+/** A part of a flow, to try it. */
+export interface FlowPart {
+  /** Up to this step. */
+  until?: string
+  /** This step alone. */
+  only?: string
+  /** By step id: these do not run, and have these results. */
+  results?: Record<string, Json>
+}
+
 /** An OpenFlow document, as it is deployed. */
 export interface FlowDocument {
   summary?: string
@@ -64,7 +74,7 @@ export interface StepTree extends StepStatus {
   /** Answers that are still to come. */
   count?: number
   progress?: number
-  error?: { name: Json; message: Json }
+  error?: { name: string; message: string }
   failed_retries?: string[]
   skipped?: boolean
   approvers?: { resume_id: number; approver: string }[]
@@ -89,7 +99,11 @@ export interface Job {
   replayed_as?: string[]
   result?: Json
   args?: Json
-  flow_status?: { modules: StepStatus[]; failure_module?: StepStatus }
+  flow_status?: {
+    modules: StepStatus[]
+    failure_module?: StepStatus
+    restarted_from?: { flow_job_id: string; step_id: string; branch_or_iteration_n?: number }
+  }
   [field: string]: unknown
 }
 
@@ -113,6 +127,15 @@ export interface ReplayOptions {
   createdAfter?: Date
   /** On the version they ran, not on what is deployed now. */
   sameVersion?: boolean
+}
+
+/** Where a job starts again. */
+export interface RestartOptions {
+  from: string
+  /** Of a loop or branchall: the first iteration or branch that runs again. Of a step inside of a loop: in which iteration. */
+  iteration?: number
+  /** On what is deployed now, not on what the job ran. */
+  latestVersion?: boolean
 }
 
 export interface ReplayOutcome {
@@ -276,15 +299,23 @@ export class Client {
   }
 
   /** Starts a flow and gives the job's id. It is durable when this resolves. */
-  async run(path: string, args: Record<string, Json> = {}, options: RunOptions = {}): Promise<string> {
+  run(path: string, args: Record<string, Json> = {}, options: RunOptions = {}): Promise<string> {
+    return this.#start(`jobs/run/f/${path}`, args, options)
+  }
+
+  /** Starts a part of a deployed flow: up to a step, or one step alone, with results of others given. */
+  runPart(path: string, part: FlowPart, args: Record<string, Json> = {}, options: RunOptions = {}): Promise<string> {
+    return this.#start('jobs/run/preview_flow', { path, args, ...part }, options)
+  }
+
+  async #start(route: string, body: object, options: RunOptions): Promise<string> {
     const query = new URLSearchParams()
     if (options.tag !== undefined) query.set('tag', options.tag)
     if (options.inSeconds !== undefined) query.set('scheduled_in_secs', String(options.inSeconds))
     const headers: Record<string, string> = {}
     if (options.key !== undefined) headers['idempotency-key'] = options.key
     if (options.traceparent !== undefined) headers['traceparent'] = options.traceparent
-    const id = await this.request('POST', `jobs/run/f/${path}${suffix(query)}`, JSON.stringify(args), headers)
-    return id.trim()
+    return (await this.request('POST', `${route}${suffix(query)}`, JSON.stringify(body), headers)).trim()
   }
 
   /** Starts one job per element, all or none; gives their ids in order. */
@@ -332,6 +363,12 @@ export class Client {
   replay({ ids, only, path, createdAfter, sameVersion }: ReplayOptions): Promise<ReplayOutcome> {
     const asked = { ids, only, script_path_exact: path, created_after: createdAfter?.toISOString(), same_version: sameVersion }
     return this.#json('POST', 'jobs/replay', JSON.stringify(asked))
+  }
+
+  /** Starts a flow's job again from a step; what came before it is kept. Gives the id of the new job. */
+  async restart(id: string, { from, iteration, latestVersion }: RestartOptions): Promise<string> {
+    const asked = { step_id: from, branch_or_iteration_n: iteration, use_latest_version: latestVersion }
+    return (await this.request('POST', `jobs/restart/f/${id}`, JSON.stringify(asked))).trim()
   }
 
   /** The result of a job, once it has one; asks again at growing intervals. @throws RunFailedError */

@@ -6,6 +6,7 @@
 import { modulesOf } from '../core/flow/modules.ts'
 import { EngineError } from '../core/errors.ts'
 import { languages, type FlowValue, type Language } from '../core/flow/definition.ts'
+import { partOf, type FlowPart } from '../core/flow/part.ts'
 import type { Built } from '../core/flow/plan.ts'
 import { parseFlow, parseFlowValue } from '../core/flow/validate.ts'
 import type { Json } from '../core/json.ts'
@@ -45,7 +46,9 @@ export interface Deployer {
     by: string
   }): Promise<{ versionId: string; hash: string }>
   /** Makes a version of a flow that nobody deployed, to run it once. Equal previews share one. */
-  previewFlow(request: { workspaceId: string; path?: string | undefined; value: unknown; by: string }): Promise<Preview>
+  previewFlow(request: FlowPreview): Promise<Preview>
+  /** The same of a part of a version that is deployed: nothing is built again. */
+  previewPart(request: { versionId: string; part: FlowPart; by: string }): Promise<Preview>
   previewScript(request: ScriptPreview): Promise<Preview>
 }
 
@@ -55,6 +58,14 @@ export interface FlowDeploy {
   document: unknown
   by: string
   mustExist?: boolean | undefined
+}
+
+export interface FlowPreview {
+  workspaceId: string
+  path?: string | undefined
+  value: unknown
+  part?: FlowPart | undefined
+  by: string
 }
 
 export interface ScriptPreview {
@@ -153,13 +164,23 @@ export function createDeployer({ db, limits, home }: { db: Database; limits: Lim
       return { versionId, hash: hashOfVersion(versionId) }
     },
 
-    async previewFlow({ workspaceId, path, value, by }) {
+    async previewFlow({ workspaceId, path, value, part = {}, by }) {
       if (path) assertPath(path)
-      const flowValue = parseFlowValue(value, limits, '$.value')
+      const flowValue = partOf(parseFlowValue(value, limits, '$.value'), part)
       await getWorkspace(db.pool, workspaceId)
       const at = path || previewPath
       const made = await buildSteps(sourcesOf(flowValue, at, '$.value', new Map()))
       return preview(newVersion({ workspaceId, path: at, kind: 'flowpreview', tag: 'flow', value: flowValue, by }, made), made)
+    },
+
+    async previewPart({ versionId, part, by }) {
+      const { workspaceId, path, tag, value, built } = await loadVersion(db.pool, versionId)
+      const cut = partOf(value, part)
+      const ids = new Set(modulesOf(cut, '$').map(({ module }) => module.id))
+      const steps = Object.fromEntries(Object.entries(built.steps).filter(([id]) => ids.has(id)))
+      // A worker that is bound to a flow runs what is deployed.
+      const goesTo = tag.includes(':') ? 'flow' : tag
+      return preview(versionOf({ workspaceId, path, kind: 'flowpreview', tag: goesTo, value: cut, by }, steps), new Map())
     },
 
     async previewScript({ workspaceId, path, content, language, by, lock, tag }) {
@@ -212,8 +233,11 @@ async function locksOf(db: Database, versionId: string): Promise<Map<string, str
 type VersionParts = Pick<NewVersion, 'workspaceId' | 'path' | 'kind' | 'tag' | 'by'> & { value: FlowValue }
 
 function newVersion(parts: VersionParts, made: Map<string, Made>): NewVersion {
+  return versionOf(parts, Object.fromEntries([...made].map(([id, { built }]) => [id, built])))
+}
+
+function versionOf(parts: VersionParts, steps: Built['steps']): NewVersion {
   const { kind, tag } = parts
-  const steps = Object.fromEntries([...made].map(([id, { built }]) => [id, built]))
   const value = JSON.stringify(parts.value)
   const built = JSON.stringify({ steps } satisfies Built)
   const priority = parts.value.priority ?? 0

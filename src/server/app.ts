@@ -31,9 +31,11 @@ import { jobUpdateRoutes } from './routes/job_updates.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { metaRoutes } from './routes/meta.ts'
 import { replayRoutes } from './routes/replays.ts'
+import { restartRoutes } from './routes/restarts.ts'
 import { runRoutes } from './routes/run.ts'
 import { runWaitRoutes } from './routes/run_wait.ts'
 import { scriptRoutes } from './routes/scripts.ts'
+import { userStateRoutes } from './routes/user_states.ts'
 import { userRoutes } from './routes/users.ts'
 import { workerRoutes } from './routes/workers.ts'
 import { workspaceRoutes } from './routes/workspaces.ts'
@@ -122,6 +124,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
       jobUpdateRoutes,
       jobListRoutes,
       replayRoutes,
+      restartRoutes,
+      userStateRoutes,
     ])
       routes(scope, parts)
   })

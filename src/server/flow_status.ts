@@ -97,7 +97,7 @@ export interface StepTree extends Pick<
 > {
   /** Of the last try; null: it has not begun, or is not over. */
   duration_ms: number | null
-  error?: { name?: Json; message?: Json }
+  error?: { name: string; message: string }
   /** Iterations, branches, the flow: of the last try. */
   inside?: ListTree[]
 }
@@ -128,11 +128,18 @@ function stepTreeOf(history: History, status: ModuleStatus, past: StepPast | und
   if (!past || !attempt || !hasBegun(history, job)) return tree
   if (past.outcome) tree.duration_ms = attempt.end?.ms ?? attempt.endedMs - attempt.beganMs
   if (past.outcome === 'failed') {
-    const result = JSON.parse(past.list.cursor.results.get(past.step.id) ?? 'null') as { error?: StepTree['error'] } | null
-    if (result?.error) tree.error = { name: result.error.name ?? null, message: result.error.message ?? null }
+    const result = JSON.parse(past.list.cursor.results.get(past.step.id) ?? 'null') as {
+      error?: { [field: string]: Json }
+    } | null
+    if (result?.error) tree.error = { name: plainText(result.error['name']), message: plainText(result.error['message']) }
   }
   if (attempt.bodies.length > 0) tree.inside = attempt.bodies.map((body) => treeOf(history, body, job))
   return tree
+}
+
+/** User code may throw anything. */
+function plainText(value: Json | undefined): string {
+  return typeof value === 'string' ? value : JSON.stringify(value ?? null)
 }
 
 function labelOf({ cursor, inside }: ListPast): string {

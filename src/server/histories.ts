@@ -3,7 +3,7 @@
 import type { Sandbox } from '../core/expr/expression.ts'
 import { compilePlan } from '../core/flow/compile.ts'
 import type { FlowValue } from '../core/flow/definition.ts'
-import { History } from '../core/flow/history.ts'
+import { History, type HistoryOptions } from '../core/flow/history.ts'
 import type { Plan } from '../core/flow/plan.ts'
 import { parseRecord, type JobRecord } from '../core/flow/records.ts'
 import { acceptedAtMs } from '../core/job/ids.ts'
@@ -16,11 +16,15 @@ import { loadVersion } from '../store/versions.ts'
 export interface ShownVersion {
   plan: Plan
   value: FlowValue
+  tag: string
+  priority: number
 }
 
 export interface Histories {
   /** `argsOf`: the number of the attempt whose arguments are wanted. */
   of(job: JobRow, argsOf?: number): Promise<History>
+  /** What it is made of. */
+  partsOf(job: JobRow): Promise<{ records: JobRecord[]; options: HistoryOptions }>
   version(id: string): Promise<ShownVersion>
 }
 
@@ -43,23 +47,28 @@ export function createHistories({ on, limits }: { on: Queryable; limits: Limits 
       return known
     }
     const row = await loadVersion(on, id)
-    const { workspaceId, path, kind, value, built } = row
-    const made = { plan: compilePlan({ id, workspaceId, path, kind, value, built }, sandbox), value }
+    const { workspaceId, path, kind, tag, priority, value, built } = row
+    const made = { plan: compilePlan({ id, workspaceId, path, kind, value, built }, sandbox), value, tag, priority }
     if (kept.size >= keptMax) kept.delete(kept.keys().next().value!)
     kept.set(id, made)
     return made
   }
 
+  async function partsOf(job: JobRow): Promise<{ records: JobRecord[]; options: HistoryOptions }> {
+    const records = recordsOf(job)
+    const called = records.flatMap((record) => (record.k === 'call' && !record.error ? record.version : []))
+    const { plan } = await version(job.versionId)
+    const plans = new Map<string, Plan>()
+    for (const id of new Set(called)) plans.set(id, (await version(id)).plan)
+    const beganMs = job.startedAt?.getTime() ?? acceptedAtMs(job.id)
+    return { records, options: { plan, args: job.args, limits, plans: (id) => plans.get(id)!, beganMs } }
+  }
+
   return {
     version,
+    partsOf,
     async of(job, argsOf) {
-      const records = recordsOf(job)
-      const called = records.flatMap((record) => (record.k === 'call' && !record.error ? record.version : []))
-      const { plan } = await version(job.versionId)
-      const plans = new Map<string, Plan>()
-      for (const id of new Set(called)) plans.set(id, (await version(id)).plan)
-      const beganMs = job.startedAt?.getTime() ?? acceptedAtMs(job.id)
-      const options = { plan, args: job.args, limits, plans: (id: string) => plans.get(id)!, beganMs }
+      const { records, options } = await partsOf(job)
       return History.of(records, argsOf === undefined ? options : { ...options, argsOf })
     },
   }

@@ -7,7 +7,7 @@ import type { JsonText } from '../core/json.ts'
 import type { Queryable } from '../store/db.ts'
 import { jobOfKey, readJob, readLogs, readLogsOf, readOutcome, type JobRow, type Outcome, type Span } from '../store/job_reads.ts'
 import { flowStatusOf, hasBegun, treeOf } from './flow_status.ts'
-import { attemptText, isFlow, jobText, listText, resultOf, successOf, type Inside } from './job_view.ts'
+import { attemptText, isFlow, jobStatusOf, jobText, listText, resultOf, successOf, type Inside } from './job_view.ts'
 import { uuidOf, type ServerParts } from './parts.ts'
 
 export type Found = { kind: 'job'; id: string; job: JobRow } | { kind: 'inside'; id: string; inside: Inside }
@@ -96,7 +96,7 @@ export async function textOf(look: Look, workspaceId: string, found: Found, with
 export async function flowStatusTextOf(look: Look, found: Found): Promise<JsonText | undefined> {
   if (found.kind === 'job') {
     const history = await flowHistoryOf(look, found.job)
-    return history ? JSON.stringify(flowStatusOf(history, history.root, found.job)) : undefined
+    return history ? JSON.stringify(jobStatusOf(history, found.job)) : undefined
   }
   const { past, history, job } = found.inside
   return past.kind === 'list' ? JSON.stringify(flowStatusOf(history, past, job)) : undefined

@@ -7,7 +7,7 @@ import type { AttemptPast, History, ListPast } from '../core/flow/history.ts'
 import { modulesOf } from '../core/flow/modules.ts'
 import type { PlanStep, RunnableKind } from '../core/flow/plan.ts'
 import { acceptedAtMs, stepIdOf } from '../core/job/ids.ts'
-import type { JsonText } from '../core/json.ts'
+import type { Json, JsonText } from '../core/json.ts'
 import type { JobRow, JobSummary } from '../store/job_reads.ts'
 import { hashOfVersion } from '../store/versions.ts'
 import { flowStatusOf, type FlowStatus } from './flow_status.ts'
@@ -89,10 +89,20 @@ export function jobText(job: JobRow, workspaceId: string, logs: string, history:
       logs,
       language: code?.language,
       raw_code: job.kind === 'preview' ? code?.content : undefined,
-      flow_status: history ? flowStatusOf(history, history.root, job) : undefined,
+      flow_status: history ? jobStatusOf(history, job) : undefined,
     },
     { args: job.args, result: job.result ?? undefined, raw_flow: history ? job.value : undefined },
   )
+}
+
+/** flow_status of the job itself. */
+export function jobStatusOf(history: History, job: JobRow): FlowStatus & { user_states?: Json; restarted_from?: object } {
+  const { userStates, fromStep: step_id, fromSlot, replayOf: flow_job_id } = job
+  return {
+    ...flowStatusOf(history, history.root, job),
+    ...(userStates === null ? {} : { user_states: JSON.parse(userStates) as Json }),
+    ...(step_id === null ? {} : { restarted_from: { flow_job_id, step_id, branch_or_iteration_n: fromSlot ?? undefined } }),
+  }
 }
 
 /** What a job's iteration, branch, sub-flow or step is shown from. */

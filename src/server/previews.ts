@@ -1,5 +1,6 @@
 // Code and flows that come with the request that runs them.
 import { EngineError } from '../core/errors.ts'
+import type { FlowPart } from '../core/flow/part.ts'
 import type { JsonText } from '../core/json.ts'
 import { checkJson } from './args.ts'
 import type { Request, ServerParts } from './parts.ts'
@@ -13,6 +14,9 @@ interface PreviewBody {
   path?: unknown
   args?: unknown
   tag?: string | null
+  until?: unknown
+  only?: unknown
+  results?: unknown
 }
 
 function objectOf(request: Request, depthMax: number): Record<string, unknown> {
@@ -36,15 +40,35 @@ export async function previewOf(
   }
 }
 
-async function flowTarget({ deployer }: ServerParts, request: Request, body: PreviewBody): Promise<Target> {
+/** A flow that is given, or a part of one (`until`, `only`, `results`): of the given one, or of what is deployed at `path`. */
+async function flowTarget(parts: ServerParts, request: Request, body: PreviewBody): Promise<Target> {
   const { ws } = request.params as { ws: string }
-  const preview = await deployer.previewFlow({
-    workspaceId: ws,
-    path: pathOf(body),
-    value: body.value,
-    by: request.identity.username,
-  })
-  return { ...preview, tag: tagOf(body) ?? preview.tag, priority: 0 }
+  const by = request.identity.username
+  const path = pathOf(body)
+  const part = partOf(body)
+  const { deployer } = parts
+  if (part === undefined || body.value !== undefined) {
+    const preview = await deployer.previewFlow({ workspaceId: ws, path, value: body.value, part, by })
+    return { ...preview, tag: tagOf(body) ?? preview.tag, priority: 0 }
+  }
+  const { versionId, priority } = await parts.runnables.find('f', ws, textOf(path, '$.path'))
+  const preview = await deployer.previewPart({ versionId, part, by })
+  return { ...preview, tag: tagOf(body) ?? preview.tag, priority }
+}
+
+function partOf({ until, only, results }: PreviewBody): FlowPart | undefined {
+  for (const [name, id] of Object.entries({ until, only })) {
+    if (id != null && typeof id !== 'string')
+      throw new EngineError('E_INVALID', `$.${name} is not the id of a step`, { at: `$.${name}` })
+  }
+  if (results != null && (typeof results !== 'object' || Array.isArray(results))) {
+    throw new EngineError('E_INVALID', '$.results is not an object: a member for each step whose result is given', {
+      at: '$.results',
+    })
+  }
+  if (until == null && only == null && results == null) return undefined
+  const given = { until, only, results } as { [name in keyof FlowPart]: FlowPart[name] | null }
+  return { until: given.until ?? undefined, only: given.only ?? undefined, results: given.results ?? undefined }
 }
 
 async function scriptTarget({ deployer }: ServerParts, request: Request, body: PreviewBody, at = '$'): Promise<Target> {

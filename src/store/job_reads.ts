@@ -41,8 +41,13 @@ export interface JobRow extends JobSummary {
   value: JsonText
   /** While it is active: how far its steps say they are, in percent, by their ids. */
   progress: Record<string, number> | null
+  /** What its steps keep, by key. */
+  userStates: JsonText | null
   /** The job whose arguments it has, and those that have its own (see replays.ts). */
   replayOf: string | null
+  /** Where in that one it began: a step, and which iteration or branch of it; null: at the beginning. */
+  fromStep: string | null
+  fromSlot: number | null
   replayedAs: string[] | null
 }
 

@@ -32,8 +32,8 @@ export interface Replays {
   workspaceId: string
   by: string
   which: { ids: readonly string[] } | (FailedFilter & { only: 'poisoned' | 'failed' })
-  /** On the version that the old job ran; else on what its path runs now. */
-  sameVersion: boolean
+  /** On the version that the old job ran; else on what its path runs now. Of named jobs it may differ from one to the other. */
+  sameVersion: boolean | ((job: { kind: RunnableKind; path: string }) => boolean)
   jobsMax: number
   /** Jobs that a tag's queue still takes; and that it got some. */
   room(tag: string): number
@@ -65,8 +65,7 @@ export function replayJobs(db: Database, replays: Replays): Promise<Replayed> {
 }
 
 async function replayNamed(db: Database, replays: Replays, ids: readonly string[]): Promise<Replayed> {
-  const { workspaceId, sameVersion } = replays
-  const found = await run<Candidate>(db.pool, 'replays_named', [workspaceId, ids, sameVersion])
+  const found = await candidates(db.pool, replays, ids)
   const known = new Map(found.map((job) => [job.id, job]))
   const unique = [...new Set(ids)]
   const unknown = unique.filter((id) => !known.has(id)).map((id) => ({ id, why: 'no such job in this workspace' }))
@@ -79,13 +78,20 @@ async function replayNamed(db: Database, replays: Replays, ids: readonly string[
   return { ...result, refused: [...unknown, ...result.refused] }
 }
 
+async function candidates(on: Queryable, { workspaceId, sameVersion }: Replays, ids: readonly string[]): Promise<Candidate[]> {
+  const find = (same: boolean) => run<Candidate>(on, 'replays_named', [workspaceId, ids, same])
+  if (typeof sameVersion === 'boolean') return find(sameVersion)
+  const [same, latest] = await Promise.all([find(true), find(false)])
+  return [...same.filter(sameVersion), ...latest.filter((job) => !sameVersion(job))]
+}
+
 async function replayFailed(db: Database, replays: Replays, filter: FailedFilter & { only: string }): Promise<Replayed> {
   const { workspaceId, sameVersion, jobsMax } = replays
   const { path = null, idFrom = null, idBefore = null, only } = filter
   let found: Candidate[] = []
   const result = await db.transaction(async (client) => {
     await client.query(`select pg_advisory_xact_lock(hashtextextended('millrace replay', 0))`)
-    const values = [workspaceId, path, idFrom, idBefore, only === 'poisoned', sameVersion, jobsMax]
+    const values = [workspaceId, path, idFrom, idBefore, only === 'poisoned', sameVersion === true, jobsMax]
     found = await run<Candidate>(client, 'replays_failed', values)
     return startAgain(client, replays, found)
   })

@@ -20,6 +20,8 @@ const commands = [
   ['job', 'show'],
   ['job', 'logs'],
   ['job', 'cancel'],
+  ['job', 'replay'],
+  ['job', 'restart'],
   ['top'],
 ]
 

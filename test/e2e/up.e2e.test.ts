@@ -87,7 +87,7 @@ ${options.dedicated ? 'dedicated_worker: true\n' : ''}value:
     expect(command(home, ['job', 'list', '--path', 'f/double']).out).toMatch(new RegExp(`^${id} +f/double +success`, 'm'))
     const shown = command(home, ['job', 'show', id]).out
     expect(shown).toMatch(/^state +success$/m)
-    expect(shown).toMatch(/^a +Success +[0-9a-f-]{36}$/m)
+    expect(shown).toMatch(/^a +Success +\d+ ms +[0-9a-f-]{36}$/m)
     expect(command(home, ['job', 'logs', id]).out).toContain('doubling 21')
   })
 

@@ -91,7 +91,8 @@ const exempt: Record<string, string> = {
     archive_script create_workspace delete_flow delete_script member_add member_remove token_delete`,
   'done only where a partition was dropped, and again every hour': 'delete_old_job_keys',
   'of audit mode, and only for what was refused: a run without a fault has none': 'record_refusals',
-  'shown while a step runs, and no part of what a job comes to': 'set_progress',
+  'shown while a step runs, and no part of what a job comes to': 'set_progress set_user_state',
+  'one statement of whoever starts a job again; all of it or nothing': 'restart_job',
   'only after a claim whose reply was lost: has runs of its own': 'end_claim_round give_back_unknown',
 }
 

@@ -38,12 +38,15 @@ const running: JobRow = {
   canceledReason: null,
   trace: null,
   replayOf: null,
+  fromStep: null,
+  fromSlot: null,
   replayedAs: null,
   args: '{}',
   result: null,
   steps: '[]',
   value: '{"modules":[]}',
   progress: null,
+  userStates: null,
 }
 const ended = { status: 'failure', state: 'done', completedAt: new Date(5), result: '{"error":{}}' } as const
 

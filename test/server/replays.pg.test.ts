@@ -140,6 +140,28 @@ test('the same asked for as the Windmill API has it', async () => {
   expect(error).toBe(`Error: job ${unknown}: no such job in this workspace`)
 })
 
+test('what runs on its latest version is said by path', async () => {
+  const old = [await start({ n: 1 }), await start({ n: 2 }, 'f/test/other')]
+  await finish('failure', '{}')
+  for (const at of [path, 'f/test/other']) {
+    const changed = { path: at, value: { modules: [identity('a'), identity('c')] } }
+    expect((await api.post(`flows/update/${at}`, changed)).status).toBe(200)
+  }
+  const before = await Promise.all(old.map(async (id) => (await job(id))['script_hash'] as string))
+  const flow_options_by_path = { [path]: { use_latest_version: true } }
+  const ids = (await api.post('jobs/run/batch_rerun_jobs', { job_ids: old, flow_options_by_path })).body.split('\n')
+  const fresh = new Map(
+    (await Promise.all(ids.map(job))).map((one) => [one['script_path'] as string, one['script_hash'] as string]),
+  )
+  expect(fresh.get(path)).not.toBe(before[0])
+  expect(fresh.get('f/test/other')).toBe(before[1])
+  const changed = { [path]: { input_transforms: { n: { type: 'static', value: 3 } } } }
+  expect(await api.post('jobs/run/batch_rerun_jobs', { job_ids: old, flow_options_by_path: changed })).toMatchObject({
+    status: 400,
+    json: { error: { at: '$.flow_options_by_path["f/test/flow"].input_transforms' } },
+  })
+})
+
 test('a token for some flows only replays nothing', async () => {
   const token = await createToken(api.db.pool, {
     label: 'test',

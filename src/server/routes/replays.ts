@@ -2,6 +2,7 @@
 import { Type, type Static } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { firstIdAt } from '../../core/job/ids.ts'
+import { pathOf } from '../../core/json.ts'
 import { listPoison, replayJobs, type PoisonError, type Replayed, type Replays } from '../../store/replays.ts'
 import { listedJob } from '../job_view.ts'
 import { inWorkspace, sendJson, uuidOf, type Access, type App, type Request, type ServerParts } from '../parts.ts'
@@ -30,7 +31,13 @@ const replayBody = Type.Object({
 })
 
 const versionOptions = Type.Optional(
-  Type.Record(Type.String(), Type.Object({ use_latest_version: Type.Optional(Type.Boolean()) })),
+  Type.Record(
+    Type.String(),
+    Type.Object({
+      use_latest_version: Type.Optional(Type.Boolean()),
+      input_transforms: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    }),
+  ),
 )
 const rerunBody = Type.Object({
   job_ids: Type.Array(Type.String()),
@@ -113,8 +120,19 @@ export function replayRoutes(app: App, parts: ServerParts): void {
     async (request, reply) => {
       const { job_ids, flow_options_by_path: flows = {}, script_options_by_path: scripts = {} } = request.body
       const ids = job_ids.map((id, i) => uuidOf(id, `$.job_ids[${i}]`))
-      const latest = [...Object.values(flows), ...Object.values(scripts)].some((option) => option.use_latest_version === true)
-      const { replayed, refused } = await replay(request, { which: { ids }, sameVersion: !latest })
+      for (const [name, options] of Object.entries({ flow_options_by_path: flows, script_options_by_path: scripts })) {
+        for (const [path, { input_transforms: changed = {} }] of Object.entries(options)) {
+          if (Object.keys(changed).length === 0) continue
+          const at = `$.${name}${pathOf('', path)}.input_transforms`
+          throw new EngineError('E_INVALID', `${at}: jobs run again with the arguments they had; start new ones to change them`, {
+            at,
+          })
+        }
+      }
+      const { replayed, refused } = await replay(request, {
+        which: { ids },
+        sameVersion: ({ kind, path }) => (kind === 'flow' ? flows : scripts)[path]?.use_latest_version !== true,
+      })
       const lines = [...replayed.map(({ id }) => id), ...refused.map(({ id, why }) => `Error: job ${id}: ${why}`)]
       return reply.code(201).type('text/plain; charset=utf-8').send(lines.join('\n'))
     },

@@ -21,6 +21,9 @@ select f.id as "id", f.version_id as "versionId", f.tag as "tag", f.state as "st
        case when f.status is null then
          (select json_object_agg(p.id, p.percent) from job_progress p
            where p.id between f.id and (left(f.id::text, 32) || 'ffff')::uuid) end as "progress",
-       (select replay_of from job_replay r where r.job_id = f.id) as "replayOf",
+       (select json_object_agg(s.key, s.value) from job_user_state s where s.job_id = f.id) as "userStates",
+       replay.replay_of as "replayOf", replay.from_step as "fromStep", replay.from_slot as "fromSlot",
        (select array_agg(r.job_id order by r.job_id) from job_replay r where r.replay_of = f.id) as "replayedAs"
-  from found f join flow_version v on v.id = f.version_id;
+  from found f
+  join flow_version v on v.id = f.version_id
+  left join job_replay replay on replay.job_id = f.id;

@@ -3,7 +3,7 @@ import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
 import { History } from '../../../src/core/flow/history.ts'
-import { advance, itemsOf, open, type Effect, type JobState, type Plans } from '../../../src/core/flow/machine.ts'
+import { advance, fold, itemsOf, type Effect, type JobState, type Plans } from '../../../src/core/flow/machine.ts'
 import type { LoopRun, Plan } from '../../../src/core/flow/plan.ts'
 import type { JobRecord } from '../../../src/core/flow/records.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
@@ -35,15 +35,13 @@ export interface Driven {
 export function driven(options: Driven, records: JobRecord[] = []): { records: JobRecord[]; state: JobState } {
   const { plan, args = {}, flows = {}, step = (_id, n) => n, answers = [], sleepless = true } = options
   const plans: Plans = (id) => [plan, ...Object.values(flows)].find((one) => one.versionId === id)!
-  const effects: Effect[] = []
-  const all: JobRecord[] = []
-  const state = open(plan, JSON.stringify(args), defaultLimits, plans, effects)
+  const { state, outstanding: effects } = fold(plan, JSON.stringify(args), records, defaultLimits, plans)
+  const all = [...records]
   const take = (record: JobRecord): void => {
     all.push(record)
     advance(state, record, effects)
   }
-  for (const record of records) take(record)
-  let signals = 0
+  let { signals } = state
   for (let i = 0; i < effects.length; i++) {
     const effect = effects[i]!
     if (effect.e === 'finish') break

@@ -4,9 +4,12 @@ import { expect, test } from 'vitest'
 import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
-import { advance, fold, itemsOf, open, type Effect } from '../../../src/core/flow/machine.ts'
+import { advance, fold, itemsOf, type Effect } from '../../../src/core/flow/machine.ts'
+import { History, type ListPast } from '../../../src/core/flow/history.ts'
 import type { LoopRun, Plan } from '../../../src/core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord } from '../../../src/core/flow/records.ts'
+import { restartRecords, type RestartPoint } from '../../../src/core/flow/restart.ts'
+import { EngineError } from '../../../src/core/errors.ts'
 import type { Json } from '../../../src/core/json.ts'
 
 const seeds = 3_000
@@ -243,20 +246,20 @@ function drive(
   args: Json,
   seed: number,
   chance: () => number,
+  kept: JobRecord[] = [],
 ): { status: string; result: Json; records: JobRecord[] } {
   const noPlans = () => {
     throw new Error('no flow is called')
   }
   const text = JSON.stringify(args)
-  let waiting: Effect[] = []
-  let state = open(plan, text, limits, noPlans, waiting)
-  const records: JobRecord[] = []
+  let { state, outstanding: waiting } = fold(plan, text, kept, limits, noPlans)
+  const records = [...kept]
   for (let rounds = 0; rounds < 20_000; rounds++) {
     const finish = waiting.find((effect) => effect.e === 'finish')
     if (finish?.e === 'finish') return { status: finish.status, result: JSON.parse(finish.result) as Json, records }
     if (chance() < 0.05) {
       // The worker died; another one folds what was stored.
-      const stored = records.map((record) => parseRecord(JSON.parse(printRecord(record)) as Json)!)
+      const stored = records.map((record) => parseRecord(printRecord(record))!)
       const again = fold(plan, text, stored, limits, noPlans)
       state = again.state
       waiting = again.outstanding
@@ -350,6 +353,58 @@ test(`${seeds} random flows come to what a naive interpreter says`, () => {
   // Random flows that all fail at once would say little.
   expect(Math.min(seen.success, seen.failure, seen.nested)).toBeGreaterThan(seeds / 10)
 })
+
+test('whatever was run is a whole history, and started again from anywhere it comes to the same', () => {
+  let restarts = 0
+  for (let seed = 1; seed <= seeds / 10; seed++) {
+    const chance = chanceOf(seed)
+    const modules = withoutRetries(new Maker(chance).modules(3, 4))
+    if (dependsOnOrder(modules)) continue
+    const value: FlowValue = { modules }
+    const plan = compilePlan({ id: '1', workspaceId: 'main', path: 'a/b', kind: 'flow', value, built: { steps: {} } }, sandbox)
+    const args = { items: [1, [2], 'three'], yes: true, no: false }
+    const first = drive(plan, args, seed, chance)
+    const options = { plan, args: JSON.stringify(args), limits, plans: () => plan, beganMs: 0 }
+    const old = History.of(first.records, options)
+    const where = `seed ${seed}: ${JSON.stringify(modules)}`
+    expect([old.broken, old.root.end?.value], where).toEqual([null, JSON.stringify(first.result)])
+    for (const point of pointsIn(old.root)) {
+      const at = `${where} from ${JSON.stringify(point)}`
+      const kept = recordsFrom(old, options, point)
+      if (!kept) continue
+      const again = drive(plan, args, seed, chance, kept)
+      expect([again.status, again.result], at).toEqual([first.status, first.result])
+      restarts += 1
+    }
+  }
+  expect(restarts).toBeGreaterThan(seeds / 10)
+})
+
+function withoutRetries(modules: FlowModule[]): FlowModule[] {
+  return JSON.parse(JSON.stringify(modules, (key, value: unknown) => (key === 'retry' ? undefined : value))) as FlowModule[]
+}
+
+/** Every step that was come to, and every body of it. */
+function pointsIn(list: ListPast): RestartPoint[] {
+  return [...list.steps.values()].flatMap(({ step, attempts }) => {
+    const bodies = attempts.flatMap((attempt) => attempt.bodies)
+    return [
+      { stepId: step.id, slot: null },
+      ...bodies.map((body) => ({ stepId: step.id, slot: body.cursor.slot })),
+      ...bodies.flatMap(pointsIn).flatMap((point) => [point, { ...point, slot: bodies.at(-1)!.cursor.slot }]),
+    ]
+  })
+}
+
+/** null where that names no point, which says so. */
+function recordsFrom(old: History, options: ConstructorParameters<typeof History>[0], point: RestartPoint): JobRecord[] | null {
+  try {
+    return restartRecords(old, options, point)
+  } catch (error) {
+    expect(error).toBeInstanceOf(EngineError)
+    return null
+  }
+}
 
 /** How an iterator without an array is worded is not the interpreter's business. */
 function withoutMessages(value: Json): Json {

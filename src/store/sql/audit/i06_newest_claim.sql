@@ -21,6 +21,9 @@ select k.job_id::text,
        format('record %s was kept under epoch %s of worker %s by worker %s', k.place, k.epoch, k.worker_id, k.writer)
   from audit_record_kept k
  where k.job_id >= $1 and k.op = 'insert' and (k.epoch is null or k.worker_id is null or k.writer <> k.worker_id)
+   -- A job that starts from the middle of another one is stored with the records it begins with.
+   and not (k.epoch = 0 and k.writer is null
+            and exists (select from job_replay r where r.job_id = k.job_id and r.from_step is not null))
 union all
 select d.job_id::text, format('ended by worker %s, recorded of worker %s', e.from_worker, d.worker_id)
   from audit_end d join audit_transition e on e.job_id = d.job_id and e.txid = d.txid and e.cause = 'ended'

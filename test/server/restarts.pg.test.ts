@@ -1,0 +1,165 @@
+// Jobs that start again from the middle, on a real worker: what is kept does not run again.
+import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FlowModule } from '../../src/core/flow/definition.ts'
+import { testEngine, ts, type Done, type Engine } from '../support/engine.ts'
+import { each, same } from '../flows/cases.ts'
+import { testApi, type Answer, type Api } from './api.ts'
+
+let engine: Engine
+let api: Api
+let ran: string
+let broken: string
+
+/** Notes that it ran; fails while the file `broken` names it. */
+const noting = (id: string, inputs: Record<string, string> = {}): FlowModule =>
+  ts(
+    id,
+    `import { appendFileSync, existsSync, readFileSync } from 'node:fs'
+export function main(x: unknown) {
+  const me = '${id}' + (x ?? '')
+  appendFileSync(${JSON.stringify(ran)}, me + '\\n')
+  if (existsSync(${JSON.stringify(broken)}) && readFileSync(${JSON.stringify(broken)}, 'utf8') === me) throw new Error(me + ' is broken')
+  return me
+}`,
+    inputs,
+  )
+
+beforeAll(async () => {
+  engine = await testEngine()
+  api = await testApi({}, engine)
+  ran = join(engine.home, 'ran')
+  broken = join(engine.home, 'broken')
+  await engine.work()
+  await engine.deploy('f/test/steps', [noting('a'), noting('b'), noting('c')], {}, false)
+  await engine.deploy(
+    'f/test/loop',
+    [noting('a'), each('l', '[1, 2, 3]', [noting('b', { x: 'flow_input.iter.value' })])],
+    {},
+    false,
+  )
+})
+
+beforeEach(() => {
+  writeFileSync(ran, '')
+  rmSync(broken, { force: true })
+})
+
+const whatRan = () => readFileSync(ran, 'utf8').trim().split('\n')
+
+async function run(path: string, breaks?: string): Promise<Done> {
+  if (breaks !== undefined) writeFileSync(broken, breaks)
+  const { body } = await api.post(`jobs/run/f/${path}`, { n: 1 })
+  const done = await engine.done(body)
+  if (existsSync(broken)) rmSync(broken)
+  writeFileSync(ran, '')
+  return done
+}
+
+const restart = (id: string, body: object, query = ''): Promise<Answer> => api.post(`jobs/restart/f/${id}${query}`, body as never)
+
+test('a failed job starts again from the step that failed; what came before is kept', async () => {
+  const old = await run('f/test/steps', 'b')
+  expect(old).toMatchObject({ status: 'failure' })
+  const answer = await restart(old.id, { step_id: 'b' })
+  expect(answer.status).toBe(201)
+  expect(await engine.done(answer.body)).toMatchObject({ status: 'success', result: 'c' })
+  expect(whatRan()).toEqual(['b', 'c'])
+  expect((await api.get(`jobs_u/get/${answer.body}`)).json).toMatchObject({
+    args: { n: 1 },
+    replay_of: old.id,
+    flow_status: {
+      restarted_from: { flow_job_id: old.id, step_id: 'b' },
+      modules: [
+        { type: 'Success', id: 'a' },
+        { type: 'Success', id: 'b' },
+        { type: 'Success', id: 'c' },
+      ],
+    },
+  })
+  expect((await api.get(`jobs_u/get/${old.id}`)).json).toMatchObject({ replayed_as: [answer.body], success: false })
+})
+
+test('a finished job starts again from an iteration, by either way to ask', async () => {
+  const old = await run('f/test/loop')
+  const first = await restart(old.id, { step_id: 'l', branch_or_iteration_n: 2 })
+  expect(await engine.done(first.body)).toMatchObject({ status: 'success', result: ['b1', 'b2', 'b3'] })
+  expect(whatRan()).toEqual(['b3'])
+  const second = await api.post(`jobs/restart/f/${old.id}/from/l/1`)
+  expect(second.status).toBe(201)
+  expect(await engine.done(second.body)).toMatchObject({ result: ['b1', 'b2', 'b3'] })
+  expect(whatRan()).toEqual(['b3', 'b2', 'b3'])
+  // One that was started again can be, too.
+  const third = await restart(second.body, { step_id: 'l', branch_or_iteration_n: 2 })
+  expect(await engine.done(third.body)).toMatchObject({ result: ['b1', 'b2', 'b3'] })
+})
+
+test('the last step alone runs again, though its value is kept as the result of the job', async () => {
+  const old = await run('f/test/steps')
+  const answer = await restart(old.id, { step_id: 'c' })
+  expect(await engine.done(answer.body)).toMatchObject({ result: 'c' })
+  expect(whatRan()).toEqual(['c'])
+})
+
+test('on the version that is deployed now, if what comes before is the same in it', async () => {
+  const path = 'f/test/changing'
+  await engine.deploy(path, [noting('a'), noting('b')], {}, false)
+  const old = await run(path, 'b')
+  const fixed = ts('b', 'export const main = (x: string) => x + " and fixed"', { x: 'results.a' })
+  const { versionId } = await engine.deploy(path, [noting('a'), fixed, same('c')], {}, false)
+  expect(await engine.done((await restart(old.id, { step_id: 'b', use_latest_version: true })).body)).toMatchObject({
+    status: 'success',
+    result: 'a and fixed',
+  })
+  expect(await restart(old.id, { step_id: 'b', flow_version: Number(versionId) })).toMatchObject({ status: 201 })
+  expect(await restart(old.id, { step_id: 'c', use_latest_version: true })).toMatchObject({
+    status: 409,
+    json: { error: { message: expect.stringContaining('step b is not the same in version') } },
+  })
+  expect(await restart(old.id, { step_id: 'b', flow_version: 999_999 })).toMatchObject({ status: 404 })
+})
+
+test('the same key starts it once; a time and a tag are kept to', async () => {
+  const old = await run('f/test/steps')
+  const key = { headers: { 'idempotency-key': 'again' } }
+  const once = await api.post(`jobs/restart/f/${old.id}`, { step_id: 'c' }, key)
+  expect((await api.post(`jobs/restart/f/${old.id}`, { step_id: 'c' }, key)).body).toBe(once.body)
+  const later = await restart(old.id, { step_id: 'c' }, '?scheduled_in_secs=3600&tag=other')
+  expect((await api.get(`jobs_u/get/${later.body}`)).json).toMatchObject({ type: 'QueuedJob', running: false, tag: 'other' })
+})
+
+test('what cannot be is refused with what can', async () => {
+  const old = await run('f/test/loop', 'b2')
+  expect(await restart(old.id, { step_id: 'x' })).toMatchObject({
+    status: 400,
+    json: { error: { at: '$.step_id', message: expect.stringContaining('its steps are a, l, b') } },
+  })
+  expect(await restart(old.id, { step_id: 'l', branch_or_iteration_n: 2 })).toMatchObject({
+    status: 409,
+    json: { error: { at: '$.branch_or_iteration_n', message: expect.stringContaining('0 to 1 were') } },
+  })
+  expect(await restart('019ac0de-7000-7000-8000-000000000000', { step_id: 'a' })).toMatchObject({ status: 404 })
+  const parked = await restart(old.id, { step_id: 'a' }, '?scheduled_in_secs=3600')
+  expect(await restart(parked.body, { step_id: 'a' })).toMatchObject({ status: 409 })
+  const script = { content: 'export const main = () => 1', language: 'bun' }
+  const preview = (await api.post('jobs/run/preview', script)).body
+  await engine.done(preview)
+  expect(await restart(preview, { step_id: 'a' })).toMatchObject({ status: 400 })
+})
+
+test('the queue of a restart has its bound', async () => {
+  const old = await run('f/test/steps')
+  const small = await testApi({ queueJobsMax: 0 }, engine)
+  expect(await small.post(`jobs/restart/f/${old.id}`, { step_id: 'a' })).toMatchObject({ status: 429 })
+})
+
+test('the audit takes a journal that came with its job', async () => {
+  appendFileSync(ran, '')
+  const old = await run('f/test/steps')
+  await engine.done((await restart(old.id, { step_id: 'b' })).body)
+  const { rows } = await engine.db.pool.query(readFileSync('src/store/sql/audit/m05_journal_has_no_gap.sql', 'utf8'), [
+    '00000000-0000-0000-0000-000000000000',
+  ])
+  expect(rows).toEqual([])
+})
