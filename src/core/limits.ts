@@ -51,6 +51,9 @@ export interface Limits {
   commitBacklogBytesMax: number
   /** Bytes of log that wait to be stored. From half of it on a worker stops claiming; beyond it the log has a gap, and says so. */
   logBacklogBytesMax: number
+  /** A result that is kept (cache_ttl), in bytes, and those on their way to be. Beyond it nothing is kept. */
+  cachedBytesMax: number
+  cacheBacklogBytesMax: number
   /** Announcements to servers under way at a time. What is beyond is found by their poll. */
   answersInFlightMax: number
   /** A job unfinished for so long has its records journaled (pipelined mode). */
@@ -136,6 +139,8 @@ export const defaultLimits: Limits = {
   commitsInFlightMax: 2,
   commitBacklogBytesMax: 64 * MiB,
   logBacklogBytesMax: 16 * MiB,
+  cachedBytesMax: 1 * MiB,
+  cacheBacklogBytesMax: 16 * MiB,
   answersInFlightMax: 200,
   journalAfterMs: 200,
   parkAfterMs: 1_000,

@@ -8,6 +8,7 @@ import { EngineError } from '../core/errors.ts'
 import { languages, type FlowValue, type Language } from '../core/flow/definition.ts'
 import { partOf, type FlowPart } from '../core/flow/part.ts'
 import type { Built } from '../core/flow/plan.ts'
+import { turnRuleOf, type TurnRule } from '../core/flow/turns.ts'
 import { parseFlow, parseFlowValue } from '../core/flow/validate.ts'
 import type { Json } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
@@ -80,7 +81,9 @@ export interface ScriptPreview {
 
 export interface Preview {
   versionId: string
+  path: string
   tag: string
+  turns: TurnRule | null
 }
 
 const extensions: Record<Language, string> = { bun: 'ts', deno: 'ts', nativets: 'ts', python3: 'py', bash: 'sh' }
@@ -96,12 +99,12 @@ export function createDeployer({ db, limits, home }: { db: Database; limits: Lim
   }
 
   async function preview(version: NewVersion, made: Map<string, Made>): Promise<Preview> {
-    const { workspaceId, path, contentHash, tag } = version
+    const { workspaceId, path, contentHash, tag, turns } = version
     const known = await findPreview(db.pool, { workspaceId, path, contentHash })
-    if (known) return { versionId: known.id, tag }
+    if (known) return { versionId: known.id, path, tag, turns }
     return db.transaction(async (client) => {
       await saveArtifacts(client, artifactsOf(made))
-      return { versionId: await insertPreview(client, version), tag }
+      return { versionId: await insertPreview(client, version), path, tag, turns }
     })
   }
 
@@ -245,7 +248,8 @@ function versionOf(parts: VersionParts, steps: Built['steps']): NewVersion {
     const text = `$.value.priority: must be a whole number from -${priorityMax} to ${priorityMax}`
     throw new EngineError('E_FLOW_INVALID', text, { at: '$.value.priority' })
   }
-  return { ...parts, value, built, priority, contentHash: sha256(JSON.stringify([kind, tag, priority, value, built])) }
+  const turns = turnRuleOf(parts.value)
+  return { ...parts, turns, value, built, priority, contentHash: sha256(JSON.stringify([kind, tag, priority, value, built])) }
 }
 
 function artifactsOf(made: Map<string, Made>): Made['artifact'][] {

@@ -1,6 +1,8 @@
 // Script documents as clients send them, and the flow of one step that a script runs as.
 import { EngineError } from '../core/errors.ts'
-import { languages, type FlowValue, type InputTransform, type Language } from '../core/flow/definition.ts'
+import { Faults } from '../core/flow/faults.ts'
+import { checkCacheTtl, checkQueueing, queueingFields } from '../core/flow/validate.ts'
+import { languages, type FlowValue, type InputTransform, type Language, type Queueing } from '../core/flow/definition.ts'
 import { assertStorable, pathOf, type Json } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 
@@ -22,6 +24,9 @@ export interface ScriptDocument {
   priority: number
   /** Seconds. */
   timeout: number | null
+  queueing: Queueing
+  /** Seconds. */
+  cacheTtl: number | null
 }
 
 const kinds = ['script', 'preprocessor', 'trigger', 'failure', 'approval', 'command']
@@ -58,12 +63,13 @@ export function parseScript(document: unknown, limits: Limits): ScriptDocument {
     parentHash: textOf(fields, 'parent_hash') || null,
     priority: integerOf(fields, 'priority', { min: -32_768, max: 32_767 }) ?? 0,
     timeout: integerOf(fields, 'timeout', { min: 1, max: 31_536_000 }),
+    ...queueingOf(fields),
   }
 }
 
 /** The flow that a script runs as: one step, its inputs the arguments of the job. */
 export function scriptValue(script: ScriptDocument, params: string[]): FlowValue {
-  const { content, language, lock, priority, timeout } = script
+  const { content, language, lock, priority, timeout, queueing, cacheTtl } = script
   const inputs = params.map((name): [string, InputTransform] => [name, { type: 'javascript', expr: pathOf('flow_input', name) }])
   return {
     modules: [
@@ -74,7 +80,23 @@ export function scriptValue(script: ScriptDocument, params: string[]): FlowValue
       },
     ],
     ...(priority === 0 ? {} : { priority }),
+    ...queueing,
+    ...(cacheTtl === null ? {} : { cache_ttl: cacheTtl }),
   }
+}
+
+function queueingOf(fields: Record<string, unknown>): Pick<ScriptDocument, 'queueing' | 'cacheTtl'> {
+  const faults = new Faults()
+  checkQueueing(fields, '$', faults)
+  const cacheTtl = checkCacheTtl(fields, '$', faults)
+  try {
+    faults.throwAny()
+  } catch (fault) {
+    const { message, details } = fault as EngineError
+    throw new EngineError('E_INVALID', message, details)
+  }
+  const queueing = Object.fromEntries(queueingFields.flatMap((key) => (fields[key] ? [[key, fields[key]]] : [])))
+  return { queueing, cacheTtl: cacheTtl > 0 ? cacheTtl : null }
 }
 
 function lockOf(lock: unknown): string | null {

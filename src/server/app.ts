@@ -16,6 +16,7 @@ import { controlChannel, doneChannel } from '../store/jobs.ts'
 import { openReads } from '../store/reads.ts'
 import { createListener, type Listener } from '../store/listen.ts'
 import { assertCurrent } from '../store/migrate.ts'
+import { createTurnMakers } from '../store/turns.ts'
 import { createAdmission, type Admission } from './admission.ts'
 import { readJsonBodies } from './bodies.ts'
 import { createHistories } from './histories.ts'
@@ -66,7 +67,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
   const deployer = options.deployer ?? createDeployer({ db, limits, home })
   const enqueuer = options.enqueuer ?? createEnqueuer({ db, limits })
   const identities = createIdentities({ db, jobTokens })
-  const runnables = createRunnables({ db })
+  const turnMakers = createTurnMakers(limits)
+  const runnables = createRunnables({ db, turnMakers })
   const waiters = createWaiters({ db, limits })
   const reads = openReads(db, limits)
   const streams = new Set<AbortController>()
@@ -93,6 +95,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     enqueuer,
     identities,
     runnables,
+    turnMakers,
     waiters,
     metrics,
     admission,

@@ -9,6 +9,7 @@ import type { Limits } from '../core/limits.ts'
 import type { Deployer } from '../deploy/deploy.ts'
 import type { Database, Queryable } from '../store/db.ts'
 import type { Enqueuer } from '../store/enqueuer.ts'
+import type { TurnMakers } from '../store/turns.ts'
 import type { Identity } from '../store/accounts.ts'
 import type { Admission } from './admission.ts'
 import type { Histories } from './histories.ts'
@@ -28,6 +29,7 @@ export interface ServerParts {
   enqueuer: Enqueuer
   identities: Identities
   runnables: Runnables
+  turnMakers: TurnMakers
   waiters: Waiters
   metrics: Metrics
   admission: Admission

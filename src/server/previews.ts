@@ -2,6 +2,7 @@
 import { EngineError } from '../core/errors.ts'
 import type { FlowPart } from '../core/flow/part.ts'
 import type { JsonText } from '../core/json.ts'
+import type { Preview } from '../deploy/deploy.ts'
 import { checkJson } from './args.ts'
 import type { Request, ServerParts } from './parts.ts'
 import type { Target } from './runnables.ts'
@@ -49,11 +50,21 @@ async function flowTarget(parts: ServerParts, request: Request, body: PreviewBod
   const { deployer } = parts
   if (part === undefined || body.value !== undefined) {
     const preview = await deployer.previewFlow({ workspaceId: ws, path, value: body.value, part, by })
-    return { ...preview, tag: tagOf(body) ?? preview.tag, priority: 0 }
+    return { ...(await previewTarget(parts, ws, preview)), tag: tagOf(body) ?? preview.tag }
   }
   const { versionId, priority } = await parts.runnables.find('f', ws, textOf(path, '$.path'))
   const preview = await deployer.previewPart({ versionId, part, by })
-  return { ...preview, tag: tagOf(body) ?? preview.tag, priority }
+  return { ...(await previewTarget(parts, ws, preview)), tag: tagOf(body) ?? preview.tag, priority }
+}
+
+async function previewTarget({ turnMakers }: ServerParts, workspaceId: string, preview: Preview): Promise<Target> {
+  const { versionId, path, tag } = preview
+  return {
+    versionId,
+    tag,
+    priority: 0,
+    turns: await turnMakers.of(preview.turns, { workspaceId, kind: 'flow', path, versionId }),
+  }
 }
 
 function partOf({ until, only, results }: PreviewBody): FlowPart | undefined {
@@ -86,7 +97,7 @@ async function scriptTarget({ deployer }: ServerParts, request: Request, body: P
     lock,
     tag: tagOf(body),
   })
-  return { ...preview, priority: 0 }
+  return { versionId: preview.versionId, tag: preview.tag, priority: 0, turns: null }
 }
 
 const pathOf = (body: PreviewBody): string | undefined =>

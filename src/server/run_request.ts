@@ -93,6 +93,7 @@ export function newJobOf(request: Request, target: Target, args: JsonText): NewJ
     args,
     createdBy: request.identity.username,
   }
+  if (target.turns !== null) job.turn = target.turns.turnOf(args)
   const { traceparent } = request.headers
   if (traceparent !== undefined) addTrace(job, request)
   const key = request.headers['idempotency-key']

@@ -3,7 +3,9 @@
 //   T2. After a deploy through this server answers, its own requests run the new version: `forget` is called before the answer.
 // HOT. Of a path seen in the last seconds: one Map.get, no await.
 import { EngineError } from '../core/errors.ts'
+import type { JsonText } from '../core/json.ts'
 import { run, type Database } from '../store/db.ts'
+import type { TurnMaker, TurnMakers } from '../store/turns.ts'
 import { currentFlow, currentScript, scriptByHash } from '../store/versions.ts'
 
 const keepMs = 3_000
@@ -15,6 +17,8 @@ export interface Target {
   versionId: string
   tag: string
   priority: number
+  /** What its jobs wait for before they are ready; null: nothing. */
+  turns: TurnMaker | null
 }
 
 export interface Runnables {
@@ -28,7 +32,7 @@ export interface Runnables {
   forgetAll(): void
 }
 
-export function createRunnables({ db }: { db: Database }): Runnables {
+export function createRunnables({ db, turnMakers }: { db: Database; turnMakers: TurnMakers }): Runnables {
   const kept = new Map<string, { target: Target; untilMs: number }>()
   // A look-up that began before a `forget` must not bring back what was forgotten.
   let generation = 0
@@ -47,8 +51,16 @@ export function createRunnables({ db }: { db: Database }): Runnables {
     },
     async find(kind, workspaceId, path) {
       const asked = generation
-      const target = await load(db, kind, workspaceId, path)
-      if (!target) throw missing(kind, workspaceId, path)
+      const found = await load(db, kind, workspaceId, path)
+      if (!found) throw missing(kind, workspaceId, path)
+      const { versionId, tag, priority } = found
+      const version = {
+        workspaceId,
+        kind: kind === 'f' || kind === 'fv' ? 'flow' : 'script',
+        path: found.path ?? path,
+        versionId,
+      } as const
+      const target = { versionId, tag, priority, turns: await turnMakers.of(found.turns, version) }
       if (kept.size >= keptMax) kept.clear()
       if (asked === generation) kept.set(keyOf(kind, workspaceId, path), { target, untilMs: Date.now() + keepMs })
       return target
@@ -65,7 +77,16 @@ export function createRunnables({ db }: { db: Database }): Runnables {
   }
 }
 
-async function load(db: Database, kind: RunnableName, workspaceId: string, path: string): Promise<Target | null> {
+interface Found {
+  versionId: string
+  tag: string
+  priority: number
+  turns: JsonText | null
+  /** Where it is not what was asked by. */
+  path?: string
+}
+
+async function load(db: Database, kind: RunnableName, workspaceId: string, path: string): Promise<Found | null> {
   switch (kind) {
     case 'f':
       return currentFlow(db.pool, workspaceId, path)
@@ -76,7 +97,7 @@ async function load(db: Database, kind: RunnableName, workspaceId: string, path:
     default: {
       kind satisfies 'fv'
       if (!/^\d{1,18}$/.test(path)) return null
-      const [row] = await run<Target>(db.pool, 'run_target_of_flow_version', [workspaceId, path])
+      const [row] = await run<Found>(db.pool, 'run_target_of_flow_version', [workspaceId, path])
       return row ?? null
     }
   }

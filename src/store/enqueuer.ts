@@ -4,6 +4,7 @@
 //   Q2. Self-clocking: while an insert is under way the next one gathers; no timer, so a lone job waits for nobody.
 //   Q3. A tag with new jobs is notified, at most once every wakeGapMs: by the commit itself, or if the last time was just now,
 //       after it. Never forgotten.
+//   Q4. Jobs that wait for a turn are stored in the order they came, one batch after another.
 // HOT. Per job: one string. Per batch: one statement.
 import { EngineError } from '../core/errors.ts'
 import { Histogram, rowsBounds, secondsBounds } from '../core/histogram.ts'
@@ -11,7 +12,7 @@ import type { Limits } from '../core/limits.ts'
 import type { JsonText } from '../core/json.ts'
 import { systemClock, type Clock, type Timer } from './clock.ts'
 import { asEngineError, run, type Database } from './db.ts'
-import { insertJobs, insertKeyedJobs, notify, printNewJob, workChannel, type NewJob } from './jobs.ts'
+import { insertJobs, insertKeyedJobs, insertTurnJobs, notify, printNewJob, workChannel, type NewJob } from './jobs.ts'
 
 export interface Enqueuer {
   /**
@@ -128,8 +129,11 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     for (const job of waiting.jobs) depths.over(job.tag, stored)
   }
 
-  async function enqueueKeyed(jobs: readonly NewJob[]): Promise<string[]> {
-    // Named jobs need the answer of the database, so they do not share the insert of the others.
+  async function enqueueNamed(
+    jobs: readonly NewJob[],
+    insert: (jobs: readonly NewJob[]) => Promise<{ idOf: Map<string, string>; tags: Iterable<string> }>,
+  ): Promise<string[]> {
+    // These need the answer of the database, so they do not share the insert of the others.
     const first = new Map<string, NewJob>()
     for (const job of jobs) if (!first.has(nameOf(job))) first.set(nameOf(job), job)
     let stored = new Map<string, string>()
@@ -139,9 +143,10 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     pendingJobs += jobs.length
     try {
       const beganMs = clock.monotonicMs()
-      const idOf = (stored = await insertKeyedJobs(db.pool, [...first.values()]))
+      const { idOf, tags } = await insert([...first.values()])
+      stored = idOf
       count(first.size, beganMs)
-      for (const job of first.values()) if (idOf.get(job.id) === job.id) wakes.wake(job.tag)
+      for (const tag of tags) wakes.wake(tag)
       return jobs.map((job) => idOf.get(first.get(nameOf(job))!.id)!)
     } catch (error) {
       throw asEngineError(error)
@@ -150,6 +155,20 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
       pendingJobs -= jobs.length
       for (const job of jobs) depths.over(job.tag, stored.get(job.id) === job.id)
     }
+  }
+
+  async function insertKeyed(jobs: readonly NewJob[]): Promise<{ idOf: Map<string, string>; tags: Set<string> }> {
+    const idOf = await insertKeyedJobs(db.pool, jobs)
+    return { idOf, tags: new Set(jobs.filter((job) => idOf.get(job.id) === job.id).map((job) => job.tag)) }
+  }
+
+  let lastTurns: Promise<unknown> = Promise.resolve()
+
+  /** One after another: what is sent together may be stored in any order. */
+  function insertInTurn(jobs: readonly NewJob[]): ReturnType<typeof insertTurnJobs> {
+    const inserted = lastTurns.then(() => insertTurnJobs(db.pool, jobs))
+    lastTurns = inserted.catch(() => {})
+    return inserted
   }
 
   const room = (tag: string): number => Math.max(0, limits.queueJobsMax - depths.of(tag))
@@ -175,7 +194,8 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
         return Promise.reject(new EngineError('E_INVALID', 'either all jobs of a request carry a key, or none'))
       }
       for (const job of jobs) depths.accepted(job.tag)
-      if (named.length > 0) return enqueueKeyed(jobs)
+      if (jobs.some(hasTurn)) return enqueueNamed(jobs, insertInTurn)
+      if (named.length > 0) return enqueueNamed(jobs, insertKeyed)
       return new Promise((resolve, reject) => {
         const waiting: Waiting = { jobs, text: jobs.map(printNewJob).join(','), resolve, reject }
         gathered.push(waiting)
@@ -196,6 +216,7 @@ export function createEnqueuer(parts: { db: Database; limits: Limits; clock?: Cl
     async close() {
       closed = true
       if (lanesBusy > 0 || gathered.length > 0) await new Promise<void>((resolve) => idle.push(resolve))
+      await lastTurns
       await wakes.close()
       depths.close()
     },
@@ -209,7 +230,11 @@ function readyTags(batch: readonly Waiting[]): string[] {
 }
 
 function nameOf(job: NewJob): string {
-  return `${job.workspaceId} ${job.key}`
+  return job.key === undefined ? job.id : `${job.workspaceId} ${job.key}`
+}
+
+function hasTurn(job: NewJob): boolean {
+  return job.turn !== undefined
 }
 
 /** Wake-ups: each tag at most once every wakeGapMs, the last one never left out. */

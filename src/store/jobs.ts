@@ -5,6 +5,7 @@ import { EngineError } from '../core/errors.ts'
 import { createJobIds } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import { run, type Queryable } from './db.ts'
+import type { Turn } from './turns.ts'
 
 /** Advisory locks of workers are (workerLockClass, worker id). */
 export const workerLockClass = 0x6d_72 // 'mr'
@@ -117,6 +118,17 @@ export function finishWaited(on: Queryable, workerId: number, batch: JsonText, t
   return finishBy('finish_waited', on, workerId, batch, tell)
 }
 
+/** The same for jobs that may have a turn (turns.ts). `tags`: of jobs that are ready for it. */
+export async function finishTurns(
+  on: Queryable,
+  workerId: number,
+  batch: JsonText,
+  tell = false,
+): Promise<{ strangers: string[]; tags: string[] }> {
+  const rows = await runRouted<{ id: string | null; tag: string | null }>(on, 'finish_turns', [workerId, batch, tell])
+  return { strangers: rows.flatMap((row) => row.id ?? []), tags: rows.flatMap((row) => row.tag ?? []) }
+}
+
 async function finishBy(name: string, on: Queryable, workerId: number, batch: JsonText, tell: boolean): Promise<string[]> {
   const rows = await runRouted<{ id: string | null }>(on, name, [workerId, batch, tell])
   return rows.flatMap((row) => row.id ?? [])
@@ -208,15 +220,12 @@ export async function cancelJob(
 ): Promise<CancelOutcome> {
   // A job may be claimed between the statement's snapshot and its write: then nothing matches, and asking again settles it.
   for (let round = 0; round < 5; round++) {
-    const [row] = await runRouted<{ outcome: CancelOutcome; waiter: number | null }>(on, 'cancel_job', [
-      job.workspaceId,
-      job.id,
-      job.by,
-      job.reason,
-    ])
+    type Row = { outcome: CancelOutcome; waiter: number | null; tags: string[] | null }
+    const [row] = await runRouted<Row>(on, 'cancel_job', [job.workspaceId, job.id, job.by, job.reason])
     if (!row) continue
     if (row.outcome === 'asked') await notify(on, 'millrace_control', `cancel ${job.id}`)
     if (row.outcome === 'canceled' && row.waiter !== null) await notify(on, doneChannel(row.waiter), `${job.id} canceled`)
+    for (const tag of row.tags ?? []) await notify(on, workChannel, readyAgain + tag)
     return row.outcome
   }
   return 'missing'
@@ -256,6 +265,12 @@ export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lo
 
 export async function wakeDueJobs(on: Queryable, wake: { jobsMax: number; now?: Date }): Promise<string[]> {
   const rows = await run<{ tag: string }>(on, 'wake_due_jobs', [wake.now ?? null, wake.jobsMax])
+  return rows.map((row) => row.tag)
+}
+
+/** Turns whose time has come. Gives the tags of jobs that are ready for them. */
+export async function dueTurns(on: Queryable, due: { turnsMax: number; now?: Date }): Promise<string[]> {
+  const rows = await run<{ tag: string }>(on, 'due_turns', [due.now ?? null, due.turnsMax])
   return rows.map((row) => row.tag)
 }
 
@@ -310,6 +325,8 @@ export interface NewJob {
   parentId?: string
   /** The trace it belongs to: see core/trace.ts. */
   trace?: string
+  /** What it waits for before it is ready. */
+  turn?: Turn
 }
 
 /** HOT. One job as an element of enqueue's document. Only args are long, and they are copied as they are. */
@@ -321,6 +338,7 @@ export function printNewJob(job: NewJob): JsonText {
   if (job.parentId !== undefined) text += `,"parent":"${job.parentId}"`
   if (job.trace !== undefined) text += `,"trace":${JSON.stringify(job.trace)}`
   if (job.key !== undefined) text += `,"key":${JSON.stringify(job.key)}`
+  if (job.turn !== undefined) text += `,"turn":${JSON.stringify(job.turn)}`
   return text + '}'
 }
 
@@ -342,4 +360,20 @@ export async function insertKeyedJobs(on: Queryable, jobs: readonly NewJob[]): P
     missing = missing.filter((job) => !idOf.has(job.id))
   }
   return idOf
+}
+
+/**
+ * Stores jobs of which some wait for their turn, or are absorbed by one that does; their keys, if they have some, are each once in the
+ * batch. Gives asked id → the id of the job it became, and the tags of those that are ready.
+ */
+export async function insertTurnJobs(
+  on: Queryable,
+  jobs: readonly NewJob[],
+): Promise<{ idOf: Map<string, string>; tags: string[] }> {
+  const batch = `[${jobs.map((job, i) => `{"i":${i},${printNewJob(job).slice(1)}`).join(',')}]`
+  type Row = { askedId: string | null; jobId: string; tag: string | null }
+  const rows = await run<Row>(on, 'enqueue_turns', [batch])
+  const idOf = new Map<string, string>()
+  for (const { askedId, jobId } of rows) if (askedId !== null) idOf.set(askedId, jobId)
+  return { idOf, tags: [...new Set(rows.flatMap((row) => row.tag ?? []))] }
 }

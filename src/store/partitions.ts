@@ -129,6 +129,7 @@ async function deleteRest(client: pg.Client, options: { firstKeptMs: number; key
   await run(client, 'delete_old_replays', [firstKeptId])
   await run(client, 'delete_old_user_states', [firstKeptId])
   await run(client, 'delete_old_workers', [firstKeptMs])
+  await run(client, 'delete_old_cached', [])
   // Keys are found by reading all of them, so only when a day has gone.
   if (options.keysToo) await run(client, 'delete_old_job_keys', [firstKeptMs])
 }

@@ -4,9 +4,11 @@
 //   P3. A replay pushes no queue over its bound.
 import type { UserError } from '../core/errors.ts'
 import type { RunnableKind } from '../core/flow/plan.ts'
+import type { JsonText } from '../core/json.ts'
 import { run, type Database, type Queryable } from './db.ts'
 import type { JobStatus, JobSummary } from './job_reads.ts'
-import { newJobId, notify, workChannel } from './jobs.ts'
+import { insertTurnJobs, newJobId, notify, workChannel, type NewJob } from './jobs.ts'
+import type { TurnMakers } from './turns.ts'
 
 export interface PoisonJob extends JobSummary {
   /** As JSON: a UserError with `workers`. */
@@ -40,6 +42,7 @@ export interface Replays {
   added(tag: string, jobs: number): void
   /** Runnables that the caller may run. */
   allows(kind: RunnableKind): boolean
+  turnMakers: TurnMakers
 }
 
 export interface Replayed {
@@ -55,6 +58,8 @@ interface Candidate {
   versionId: string | null
   tag: string | null
   priority: number | null
+  /** The rule of the version it runs on. */
+  turns: JsonText | null
 }
 
 const chunkJobs = 1_000
@@ -103,7 +108,8 @@ async function startAgain(on: Queryable, replays: Replays, jobs: readonly Candid
   const { workspaceId, by } = replays
   const taken = new Map<string, number>()
   const result: Replayed = { replayed: [], refused: [] }
-  const chosen: { id: string; of: string; v: string; tag: string; p: number }[] = []
+  const chosen: Chosen[] = []
+  const turned: { made: Chosen; job: Candidate }[] = []
   for (const job of jobs) {
     const why = faultOf(job, replays, taken)
     if (why !== null) {
@@ -111,7 +117,9 @@ async function startAgain(on: Queryable, replays: Replays, jobs: readonly Candid
       continue
     }
     taken.set(job.tag!, (taken.get(job.tag!) ?? 0) + 1)
-    chosen.push({ id: newJobId(), of: job.id, v: job.versionId!, tag: job.tag!, p: job.priority! })
+    const made = { id: newJobId(), of: job.id, v: job.versionId!, tag: job.tag!, p: job.priority! }
+    if (job.turns === null) chosen.push(made)
+    else turned.push({ made, job })
   }
   for (const [tag, count] of taken) replays.added(tag, count)
   for (let from = 0; from < chosen.length; from += chunkJobs) {
@@ -119,12 +127,60 @@ async function startAgain(on: Queryable, replays: Replays, jobs: readonly Candid
     const made = new Set(
       (await run<{ id: string }>(on, 'replay_jobs', [workspaceId, JSON.stringify(chunk), by])).map((r) => r.id),
     )
-    for (const { id, of } of chunk) {
-      if (made.has(id)) result.replayed.push({ id, replayOf: of })
-      else result.refused.push({ id: of, why: 'it was dropped by retention a moment ago' })
-    }
+    tell(result, chunk, made)
+  }
+  for (let from = 0; from < turned.length; from += chunkJobs) {
+    const chunk = turned.slice(from, from + chunkJobs)
+    const made = await startInTurn(on, replays, chunk)
+    tell(
+      result,
+      chunk.map((one) => one.made),
+      made,
+    )
   }
   return result
+}
+
+interface Chosen {
+  id: string
+  of: string
+  v: string
+  tag: string
+  p: number
+}
+
+function tell(result: Replayed, chosen: readonly Chosen[], made: ReadonlySet<string>): void {
+  for (const { id, of } of chosen) {
+    if (made.has(id)) result.replayed.push({ id, replayOf: of })
+    else result.refused.push({ id: of, why: 'it was dropped by retention a moment ago' })
+  }
+}
+
+/** Jobs of versions that limit them: their keys are told from their arguments. Nobody absorbs a replay. */
+async function startInTurn(
+  on: Queryable,
+  { workspaceId, by, turnMakers }: Replays,
+  chosen: readonly { made: Chosen; job: Candidate }[],
+): Promise<Set<string>> {
+  const ids = chosen.map(({ job }) => job.id)
+  const argsOf = new Map(
+    (await run<{ id: string; args: JsonText }>(on, 'replay_args', [workspaceId, ids])).map((row) => [row.id, row.args]),
+  )
+  const jobs: NewJob[] = []
+  for (const { made, job } of chosen) {
+    const args = argsOf.get(job.id)
+    if (args === undefined) continue
+    const kind = job.kind === 'flow' || job.kind === 'flowpreview' ? 'flow' : 'script'
+    const maker = await turnMakers.of(job.turns, { workspaceId, kind, path: job.path, versionId: made.v })
+    const { debounce: _debounce, ...turn } = maker!.turnOf(args)
+    const { id, v: versionId, tag, p: priority } = made
+    jobs.push({ id, workspaceId, versionId, tag, priority, args, createdBy: by, turn })
+  }
+  await insertTurnJobs(on, jobs)
+  const made = new Set(jobs.map(({ id }) => id))
+  const links = chosen.filter(({ made: { id } }) => made.has(id)).map(({ made: { id, of } }) => ({ id, of }))
+  await run(on, 'link_replays', [JSON.stringify(links), by])
+  return made
 }
 
 function faultOf(job: Candidate, replays: Replays, taken: ReadonlyMap<string, number>): string | null {

@@ -4,6 +4,7 @@
 import { EngineError } from '../core/errors.ts'
 import type { FlowValue } from '../core/flow/definition.ts'
 import type { Built, RunnableKind } from '../core/flow/plan.ts'
+import type { TurnRule } from '../core/flow/turns.ts'
 import type { JsonText } from '../core/json.ts'
 import { run, type Queryable } from './db.ts'
 
@@ -30,6 +31,8 @@ export interface CurrentVersion {
   versionId: string
   tag: string
   priority: number
+  /** What it asks of its jobs, as JSON (TurnRule); null: nothing. */
+  turns: JsonText | null
   dedicatedWorker: boolean
 }
 
@@ -50,6 +53,7 @@ export interface ScriptVersion {
   path: string
   tag: string
   priority: number
+  turns: JsonText | null
 }
 
 /** Any version that was ever deployed as a script, by its hash; null if there is none. */
@@ -91,6 +95,7 @@ export interface NewVersion {
   built: JsonText
   contentHash: string
   by: string
+  turns: TurnRule | null
 }
 
 const columnsOf = (v: NewVersion): unknown[] => [
@@ -103,6 +108,7 @@ const columnsOf = (v: NewVersion): unknown[] => [
   v.built,
   v.contentHash,
   v.by,
+  v.turns === null ? null : JSON.stringify(v.turns),
 ]
 
 export async function insertVersion(on: Queryable, version: NewVersion): Promise<string> {

@@ -11,7 +11,7 @@ import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, isOutage, type Database } from '../store/db.ts'
-import { appendJournal, appendLogs, finishJobs, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
+import { appendJournal, appendLogs, finishJobs, finishTurns, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 /** A finished job on its way to job_done. */
@@ -26,6 +26,8 @@ export interface Finished {
   readonly awaited: boolean
   /** Signals or times are kept for it. */
   readonly waited: boolean
+  /** It has a turn, to be passed on. */
+  readonly turned: boolean
   /** `refused`: it was not ours any more. `told`: the commit itself told the caller. */
   committed(refused: boolean, told: boolean): void
 }
@@ -76,6 +78,8 @@ export function createCommitter(parts: {
   log: WorkerLog
   /** Called after each commit, when there is room again. */
   onRoom: () => void
+  /** Jobs of these tags got a turn, and are ready. */
+  onReady: (tags: readonly string[]) => void
 }): Committer {
   const { db, clock, limits, workerId, counters, log } = parts
   const tells = (batch: Finished[]) => batch.length <= tellRowsMax && batch.some((job) => job.awaited)
@@ -88,6 +92,16 @@ export function createCommitter(parts: {
   const finishesWaited = createLane<Finished>(
     'finish',
     (client, text, told) => finishWaited(client, workerId, text, told),
+    1,
+    tells,
+  )
+  const finishesTurned = createLane<Finished>(
+    'finish',
+    async (client, text, told) => {
+      const { strangers, tags } = await finishTurns(client, workerId, text, told)
+      if (tags.length > 0) parts.onReady(tags)
+      return strangers
+    },
     1,
     tells,
   )
@@ -291,18 +305,21 @@ export function createCommitter(parts: {
   }
 
   return {
-    finish: (job) => (job.waited ? finishesWaited : finishes).push(job),
+    finish: (job) => (job.turned ? finishesTurned : job.waited ? finishesWaited : finishes).push(job),
     journal: (record) => journals.push(record),
     log: pushLog,
     logBytes: () => logBytes,
-    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + journals.bytes(),
-    backlogRows: () => ({ jobs: finishes.rows() + finishesWaited.rows(), records: journals.rows() }),
+    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + finishesTurned.bytes() + journals.bytes(),
+    backlogRows: () => ({
+      jobs: finishes.rows() + finishesWaited.rows() + finishesTurned.rows(),
+      records: journals.rows(),
+    }),
     async drained() {
-      await Promise.all([finishes.drained(), finishesWaited.drained(), journals.drained(), logging])
+      await Promise.all([finishes.drained(), finishesWaited.drained(), finishesTurned.drained(), journals.drained(), logging])
     },
     async close() {
       over.abort()
-      await Promise.all([finishes.close(), finishesWaited.close(), journals.close()])
+      await Promise.all([finishes.close(), finishesWaited.close(), finishesTurned.close(), journals.close()])
     },
   }
 }

@@ -11,6 +11,7 @@ import type { ScopeEnvironment } from '../core/wire/messages.ts'
 import type { Call } from '../runner/pool_types.ts'
 import type { Timer } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
+import type { CacheEntry } from './cache.ts'
 import type { Finished, Journaled } from './committer.ts'
 import type { LoadedPlan, LoadedStep } from './plans.ts'
 import type { JobTrace, StepTrace } from './tracing.ts'
@@ -64,12 +65,17 @@ export class Run implements Finished {
   wanted = 0
   /** Signals or times that it waits for are kept for it. */
   waited = false
+  /** Where its result is kept. */
+  cache: CacheEntry | null = null
+  /** Its job has a turn, or may have: its plan could not be loaded. */
+  readonly turned: boolean
 
   constructor(job: ClaimedJob, loaded: LoadedPlan | null, end: RunEnd, nowMs: number) {
     this.id = job.id
     this.epoch = job.epoch
     this.job = job
     this.loaded = loaded
+    this.turned = loaded === null || loaded.plan.turned
     this.#end = end
     this.claimedMs = nowMs
   }
@@ -139,6 +145,8 @@ export class StepCall implements Call {
   readonly token: string
   readonly timeoutMs: number
   readonly trace: StepTrace | null
+  /** Where its result is kept. */
+  readonly cache: CacheEntry | null
   readonly #driver: Driver
   #pieces = 0
 
@@ -153,6 +161,7 @@ export class StepCall implements Call {
     token: string,
     timeoutMs: number,
     trace: StepTrace | null,
+    cache: CacheEntry | null,
   ) {
     this.#driver = driver
     this.run = run
@@ -167,6 +176,7 @@ export class StepCall implements Call {
     this.token = token
     this.timeoutMs = timeoutMs
     this.trace = trace
+    this.cache = cache
   }
 
   /** The id its output is kept under. */

@@ -8,8 +8,8 @@
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
-import { advance, errorResult, fold, itemsOf, open, type Effect } from '../core/flow/machine.ts'
-import type { LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
+import { advance, errorResult, fold, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
+import type { CodeRun, LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
@@ -18,6 +18,7 @@ import type { RunnerPool } from '../runner/pool_types.ts'
 import type { Clock } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import type { JobPast, SignalRow } from '../store/signals.ts'
+import { cacheKey, type CacheEntry, type ResultCache } from './cache.ts'
 import type { Committer } from './committer.ts'
 import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
 import type { References } from './references.ts'
@@ -32,6 +33,7 @@ export interface RunsParts {
   plans: Plans
   references: References
   committer: Committer
+  cache: ResultCache
   counters: WorkerCounters
   tracing: Tracing
   /** A token for user code of this job (WM_TOKEN). */
@@ -105,7 +107,11 @@ export function createRuns(parts: RunsParts): Runs {
     if (job.trace) run.trace = parts.tracing.begin(job, loaded)
     runs.set(run.id, run)
     try {
+      const { cacheMs } = loaded.plan
+      if (cacheMs !== null)
+        run.cache = { key: cacheKey(loaded.plan.workspaceId, `job ${job.version_id}`, job.args), ttlMs: cacheMs }
       if (past) resume(run, loaded, past)
+      else if (run.cache) startCached(run, loaded, run.cache).catch((error: unknown) => fault(run, error))
       else {
         const effects: Effect[] = []
         run.state = open(loaded.plan, job.args, limits, planOf, effects)
@@ -114,6 +120,22 @@ export function createRuns(parts: RunsParts): Runs {
     } catch (error) {
       fault(run, error)
     }
+  }
+
+  /** A flow or script with cache_ttl: its result may be there. */
+  async function startCached(run: Run, loaded: LoadedPlan, entry: CacheEntry): Promise<void> {
+    const value = await parts.cache.find(entry.key)
+    if (run.over) return
+    const { args } = run.job
+    if (value !== null) {
+      run.cache = null
+      run.state = newState(loaded.plan, args, limits, () => loaded.plan)
+      moveOn(run, { k: 'cached', v: value }, null)
+      return
+    }
+    const effects: Effect[] = []
+    run.state = open(loaded.plan, args, limits, planOf, effects)
+    act(run, effects)
   }
 
   /** Goes on where another worker, or this one before a wait, has left. */
@@ -168,7 +190,10 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function moveOn(run: Run, record: JobRecord, call: StepCall | null): void {
-    if (call) forget(run, call)
+    if (call) {
+      forget(run, call)
+      if (call.cache !== null && record.k === 'ok') parts.cache.keep(call.cache, record.v)
+    }
     if (run.over) return
     run.parking = false
     const effects: Effect[] = []
@@ -198,7 +223,9 @@ export function createRuns(parts: RunsParts): Runs {
     const before = effects.length
     advance(run.state!, record, effects)
     const only = effects.length === before + 1 ? effects[before]! : null
-    run.records.push(printRecord(record, !(only?.e === 'finish' && record.k === 'ok' && record.v === only.result)))
+    run.records.push(
+      printRecord(record, !(only?.e === 'finish' && (record.k === 'ok' || record.k === 'cached') && record.v === only.result)),
+    )
   }
 
   function goOn(run: Run): void {
@@ -312,7 +339,44 @@ export function createRuns(parts: RunsParts): Runs {
       take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
       return
     }
-    const { built } = code.step.run as { built: { wantsToken: boolean } }
+    const cacheMs = step.cacheMs ?? (loaded === own ? null : loaded.plan.cacheMs)
+    if (cacheMs === null) send(run, effect, code, args, timeoutMs, null)
+    else sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) => fault(run, error))
+  }
+
+  async function sendUnlessCached(
+    run: Run,
+    effect: Effect & { e: 'start' },
+    loaded: LoadedPlan,
+    code: LoadedStep,
+    args: JsonText,
+    timeoutMs: number,
+    ttlMs: number,
+  ): Promise<void> {
+    const { step, n } = effect
+    const { built } = code.step.run as CodeRun
+    const what = `step ${loaded.plan.path} ${code.step.id} ${built.artifactKey}`
+    const entry = { key: cacheKey(loaded.plan.workspaceId, what, args), ttlMs }
+    run.loading += 1
+    const value = await parts.cache.find(entry.key)
+    run.loading -= 1
+    if (run.over) return
+    if (value !== null) take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: value, cached: true }, null)
+    else if (closing) giveBackNow(run)
+    else send(run, effect, code, args, timeoutMs, entry)
+  }
+
+  function send(
+    run: Run,
+    effect: Effect & { e: 'start' },
+    code: LoadedStep,
+    args: JsonText,
+    timeoutMs: number,
+    cache: CacheEntry | null,
+  ): void {
+    const { cursor, step, n } = effect
+    const own = loadedOf(run, cursor)
+    const { built } = code.step.run as CodeRun
     const token = built.wantsToken
       ? parts.issueToken({ jobId: run.id, workspaceId: own.plan.workspaceId, createdBy: run.job.created_by })
       : ''
@@ -328,6 +392,7 @@ export function createRuns(parts: RunsParts): Runs {
       token,
       timeoutMs,
       run.trace && run.trace.step(n, step.id),
+      cache,
     )
     run.calls.push(made)
     pool.call(code.spec!, made)
@@ -339,7 +404,7 @@ export function createRuns(parts: RunsParts): Runs {
     const loaded = await referred(run, { kind: 'script', path: script.path, hash: script.hash }, effect.cursor)
     if (run.over) return
     if (loaded instanceof Error) {
-      take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: { name: 'NotFound', message: loaded.message } }, null)
+      take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: referenceError(loaded) }, null)
     } else call(run, effect, loaded, 0)
   }
 
@@ -349,7 +414,7 @@ export function createRuns(parts: RunsParts): Runs {
     const loaded = await referred(run, { kind: 'flow', path, hash: null }, cursor)
     if (run.over) return
     const record: JobRecord & { k: 'call' } = { k: 'call', ...at(cursor), s: step.id, version: '', args: '{}' }
-    if (loaded instanceof Error) record.error = { name: 'NotFound', message: loaded.message }
+    if (loaded instanceof Error) record.error = referenceError(loaded)
     else {
       record.version = loaded.plan.versionId
       keepFlow(run, loaded)
@@ -371,7 +436,9 @@ export function createRuns(parts: RunsParts): Runs {
   ): Promise<LoadedPlan | Error> {
     run.loading += 1
     try {
-      return await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
+      const found = await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
+      // They are counted as jobs, and a step is none.
+      return !(found instanceof Error) && found.plan.turned ? new LimitedInside(what) : found
     } finally {
       run.loading -= 1
     }
@@ -503,6 +570,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.status = status
     run.result = result
     count(run.loaded, status !== 'success')
+    if (run.cache !== null && status === 'success') parts.cache.keep(run.cache, result)
     for (const call of run.calls) pool.cancel(call, 'the job is over')
     if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
     run.print()
@@ -624,6 +692,20 @@ function assertSize(args: JsonText, bytesMax: number): void {
     'ArgumentsTooLarge',
     `its arguments are ${bytes} bytes of JSON; ${limit}. Keep what is large elsewhere, and pass on where it is`,
   )
+}
+
+/** A step names what limits, orders or debounces its jobs. */
+class LimitedInside extends Error {
+  constructor({ kind, path }: { kind: string; path: string }) {
+    super(
+      `${kind} ${path} limits, orders or debounces its jobs, which holds for jobs, not for steps of another flow; start it as a job`,
+    )
+    this.name = 'LimitedInside'
+  }
+}
+
+function referenceError(error: Error): UserError {
+  return { name: error instanceof LimitedInside ? error.name : 'NotFound', message: error.message }
 }
 
 /** What fails a step before it has begun. */

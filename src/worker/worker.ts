@@ -26,6 +26,7 @@ import { readSignals, readWaits, type JobPast, type SignalRow, type WaitRow } fr
 import type { JobTokens } from '../store/job_tokens.ts'
 import { createAnswers } from './answers.ts'
 import { createBindings } from './bindings.ts'
+import { createResultCache } from './cache.ts'
 import { createClaims, type Claims } from './claims.ts'
 import { createCommitter, type Committer } from './committer.ts'
 import { takeLease, type Lease } from './lease.ts'
@@ -121,6 +122,7 @@ export function createWorker(parts: WorkerParts): Worker {
   const bindings = createBindings({ db, pool, plans, references, bindings: parts.bindings, replicas: parts.replicas ?? {}, log })
   const tracing = createTracing()
   const progress = createProgress({ db, log })
+  const cache = createResultCache({ db, limits })
   const answers = createAnswers({ db, clock, limits })
   /** What the listener and the timers talk to: the incarnation that lives now. */
   let living: Incarnation | null = null
@@ -149,7 +151,7 @@ export function createWorker(parts: WorkerParts): Worker {
     } finally {
       for (const timer of timers) timer.cancel()
       await listener.close()
-      await answers.close()
+      await Promise.all([answers.close(), cache.close()])
     }
   }
 
@@ -179,7 +181,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const lease = await retrying(() => (stop.aborted ? Promise.resolve(null) : sign()))
     if (lease === null) return // asked to stop before there was a database
     const { workerId } = lease
-    const committer = createCommitter({ db, clock, limits, workerId, counters, log, onRoom: () => claims.pump() })
+    const committer = createCommitter({ db, clock, limits, workerId, counters, log, onRoom: () => claims.pump(), onReady })
     runs = createRuns({
       clock,
       limits,
@@ -187,6 +189,7 @@ export function createWorker(parts: WorkerParts): Worker {
       plans,
       references,
       committer,
+      cache,
       counters,
       tracing,
       issueToken: ({ jobId, workspaceId, createdBy }) =>
@@ -400,6 +403,11 @@ export function createWorker(parts: WorkerParts): Worker {
       answers: answers.pending(),
       silentMs,
     }
+  }
+
+  /** Those not told find it when they poll. */
+  function onReady(ready: readonly string[]): void {
+    void wakeOthers(ready).catch(() => {})
   }
 
   async function wakeOthers(ready: readonly string[]): Promise<void> {

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { listPoison, replayJobs } from '../../src/store/replays.ts'
+import { createTurnMakers } from '../../src/store/turns.ts'
 import { newJobId } from '../../src/store/jobs.ts'
 import { testEngine, ts } from '../support/engine.ts'
 import { startProgram, type Program } from '../support/processes.ts'
@@ -69,6 +70,7 @@ test('each poison job is given up after it has killed lost_max + 1 workers, and 
     room: () => 100,
     added: () => {},
     allows: () => true,
+    turnMakers: createTurnMakers(engine.limits),
   })
   const again = await Promise.all(replayed.map(({ id }) => engine.done(id)))
   expect(new Set(again.map((job) => job.result))).toEqual(poisonous)

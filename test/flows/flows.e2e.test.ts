@@ -1,12 +1,13 @@
 // Every flow of the tables, on a shared worker and on dedicated ones: both come to what the table says.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testEngine, type Deployed, type Done, type Engine } from '../support/engine.ts'
+import { around } from './around.ts'
 import { branches } from './branches.ts'
 import type { FlowCase } from './cases.ts'
 import { loops } from './loops.ts'
 import { subflows } from './subflows.ts'
 
-const areas: Record<string, FlowCase[]> = { loops, branches, subflows }
+const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows }
 // Dedicated workers have a runner per version: so many flows at a time.
 const together = 12
 

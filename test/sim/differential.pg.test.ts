@@ -63,7 +63,9 @@ class Sequence {
     }
     const worker = 1 + this.#whole(this.#workers)
     if (draw < 0.12) return { name: 'enqueue_jobs', values: [JSON.stringify(this.#jobs()), ['t']], session }
-    if (draw < 0.2) return { name: 'enqueue_keyed_jobs', values: [JSON.stringify(this.#jobs())], session }
+    if (draw < 0.17) return { name: 'enqueue_keyed_jobs', values: [JSON.stringify(this.#jobs())], session }
+    if (draw < 0.24) return { name: 'enqueue_turns', values: [JSON.stringify(this.#turnJobs())], session }
+    if (draw < 0.26) return { name: 'due_turns', values: [this.#chance() < 0.5 ? null : inMs(2 * hourMs), 10], session }
     if (draw < 0.4) {
       const round = this.store.workers.get(worker)!.claim_round
       const asked = this.#chance() < 0.1 ? round + 1 : round
@@ -75,8 +77,10 @@ class Sequence {
     if (draw < 0.41) return { name: 'suspects_wait', values: [[this.#tag()], 1], session }
     if (draw < 0.44) return { name: 'canceled_jobs', values: [worker], session }
     if (draw < 0.55) {
-      const name = this.#chance() < 0.7 ? 'finish_jobs' : 'finish_waited'
-      return { name, values: [worker, this.#held(this.#finish), this.#chance() < 0.3], session }
+      const held = this.#held(this.#finish)
+      const turned = (JSON.parse(held) as { id: string }[]).some(({ id }) => this.store.turns.has(id))
+      const name = turned || this.#chance() < 0.1 ? 'finish_turns' : this.#chance() < 0.7 ? 'finish_jobs' : 'finish_waited'
+      return { name, values: [worker, held, this.#chance() < 0.3], session }
     }
     if (draw < 0.6) {
       const [step, resumeId, approved] = [this.#whole(3), this.#whole(4), this.#chance() < 0.8]
@@ -134,6 +138,27 @@ class Sequence {
     const keys = new Set<string>()
     const once = jobs.filter(({ key }) => !keys.has(key) && keys.add(key))
     return once
+  }
+
+  /** Of few keys, with and without all that a turn may say. */
+  #turnJobs(): object[] {
+    return this.#jobs().map((job, i) => {
+      const key = `t${this.#whole(4)}`
+      const turn: Record<string, unknown> = { key, max: this.#chance() < 0.9 ? 1 + this.#whole(2) : undefined }
+      if (this.#chance() < 0.2) turn['window'] = hourMs
+      if (this.#chance() < 0.3) {
+        const bounds = { within: this.#chance() < 0.3 ? 2 * hourMs : undefined, amount: this.#chance() < 0.3 ? 2 : undefined }
+        turn['debounce'] = { key: `d${this.#whole(2)}`, ms: hourMs, merge: ['list'], ...bounds }
+      }
+      const args = { x: this.#whole(9), list: [this.#whole(9)] }
+      return {
+        ...job,
+        i,
+        args,
+        key: this.#chance() < 0.3 ? `k${this.#whole(12)}-${i}` : undefined,
+        turn: this.#chance() < 0.9 ? turn : undefined,
+      }
+    })
   }
 
   /** Some jobs, mostly with the epoch they have, each once. */
@@ -213,6 +238,10 @@ async function tables(): Promise<Record<string, string[]>> {
     signal: await all('select job_id, seq, step, resume_id::integer, approved, payload from signal'),
     wait: await all('select job_id, key from job_wait'),
     key: await all('select key, job_id from job_key'),
+    turn: await all(
+      `select job_id, key, jobs_max, window_ms::float8, held, due_at is not null as due, free_at is not null as over, debounce_key, debounced from turn`,
+    ),
+    args: await all('select id, args from job'),
     worker: await all('select id, state, hint_lock, claim_round from worker'),
   }
 }
@@ -247,6 +276,12 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
   )
   const waits = [...store.waits].flatMap(([job_id, kept]) => [...kept.keys()].map((key) => ({ job_id, key })))
   const keys = [...store.keys].map(([name, job_id]) => ({ key: name.slice('main '.length), job_id }))
+  const turns = [...store.turns.values()].map(
+    ({ job_id, key, jobs_max, window_ms, held, due_at, free_at, debounce_key, debounced }) => {
+      const times = { due: due_at !== null, over: free_at !== null }
+      return { job_id, key, jobs_max, window_ms, held, ...times, debounce_key, debounced }
+    },
+  )
   const workers = [...store.workers.values()].map(({ id, state, hint_lock, claim_round }) => ({
     id,
     state,
@@ -261,6 +296,8 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
     signal: sorted(signals),
     wait: sorted(waits),
     key: sorted(keys),
+    turn: sorted(turns),
+    args: sorted([...store.jobs.values()].map(({ id, args }) => ({ id, args }))),
     worker: sorted(workers),
   }
 }
@@ -270,7 +307,7 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
   const startedAtMs = Number((started.rows[0] as { ms: string }).ms)
   const used = new Map<string, number>()
   for (let seed = 1; seed <= sequences; seed++) {
-    await db.pool.query('truncate job, job_done, job_journal, job_key, signal, job_wait, worker restart identity')
+    await db.pool.query('truncate job, job_done, job_journal, job_key, signal, job_wait, turn, worker restart identity')
     const sequence = new Sequence(seed, startedAtMs)
     for (let i = 0; i < sessionsMax; i++) await reconnect(sequence, i)
     const told: string[] = []
@@ -293,6 +330,9 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
     'suspects_wait',
     'finish_jobs',
     'finish_waited',
+    'finish_turns',
+    'enqueue_turns',
+    'due_turns',
     'send_signal',
     'read_signals',
     'append_journal',
@@ -304,4 +344,4 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
   for (const name of [...wanted, 'give_back_unknown', 'end_claim_round', 'cancel_job', 'canceled_jobs', 'worker_locked']) {
     expect(used.get(name), `${name} gave rows`).toBeGreaterThan(3)
   }
-}, 120_000)
+}, 240_000)

@@ -21,6 +21,7 @@ export interface JobRow {
   args: string
   created_by: string
   run_at: number | null
+  started_at: number | null
   canceled_by: string | null
   canceled_reason: string | null
   signals: number
@@ -44,6 +45,20 @@ export interface DoneRow {
   lost: number
   result: string
   steps: string
+}
+
+export interface TurnRow {
+  job_id: string
+  key: string
+  n: number
+  jobs_max: number | null
+  window_ms: number | null
+  held: boolean
+  due_at: number | null
+  free_at: number | null
+  debounce_key: string | null
+  debounced: number
+  accepted_at: number
 }
 
 interface WorkerRow {
@@ -88,6 +103,7 @@ export class MemoryStore {
   /** job → key → until */
   readonly waits = new Map<string, Map<number, number>>()
   readonly keys = new Map<string, string>()
+  readonly turns = new Map<string, TurnRow>()
   readonly workers = new Map<number, WorkerRow>()
   readonly sessions = new Set<Session>()
   readonly versions = new Map<string, Version>()
@@ -99,6 +115,7 @@ export class MemoryStore {
   readonly watch: Watch
   startedAtMs: number
   #lastWorker = 0
+  #lastTurn = 0
 
   constructor(parts: { now: () => number; notify: (channel: string, payload: string) => void; watch?: Watch }) {
     this.now = parts.now
@@ -115,6 +132,10 @@ export class MemoryStore {
 
   nextWorkerId(): number {
     return ++this.#lastWorker
+  }
+
+  nextTurn(): number {
+    return ++this.#lastTurn
   }
 
   keep(row: DoneRow, by: { workerId: number; epoch: number } | null): void {
@@ -164,6 +185,7 @@ function insert(store: MemoryStore, item: NewItem): void {
     args: text(item.args),
     created_by: item.by,
     run_at: item.at ?? null,
+    started_at: null,
     canceled_by: null,
     canceled_reason: null,
     signals: 0,
@@ -192,6 +214,7 @@ function claim(store: MemoryStore, by: { workerId: unknown; round: unknown }, pi
     job.worker_id = by.workerId as number
     job.epoch += 1
     job.run_at = null
+    job.started_at ??= store.now()
     store.watch.claimed?.(job)
     const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals } = job
     return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals, waited, trace: null }
@@ -227,6 +250,105 @@ function finish(store: MemoryStore, [workerId, document, tells]: unknown[], _ses
   return rows
 }
 
+interface TurnItem extends NewItem {
+  i: number
+  turn?: {
+    key: string
+    max?: number
+    window?: number
+    debounce?: { key: string; ms: number; within?: number; amount?: number; merge?: string[] }
+  }
+}
+
+/** turn_grant: the turns of these keys that are free, in order. */
+function grantTurns(store: MemoryStore, keys: Iterable<string>): string[] {
+  const tags = new Set<string>()
+  for (const key of new Set(keys)) {
+    const all = [...store.turns.values()].filter((turn) => turn.key === key)
+    const held = all.filter((turn) => turn.held && (turn.free_at === null || turn.free_at > store.now())).length
+    const waiting = all.filter((turn) => !turn.held && turn.due_at === null).sort((a, b) => a.n - b.n)
+    const most = waiting[0]?.jobs_max ?? null
+    const few = most === null ? waiting : waiting.slice(0, Math.max(0, most - held))
+    for (const [place, turn] of few.entries()) {
+      if (turn.jobs_max !== null && held + place + 1 > turn.jobs_max) continue
+      turn.held = true
+      const job = store.jobs.get(turn.job_id)
+      if (job?.state !== 'waiting') continue
+      job.state = 'ready'
+      tags.add(job.tag)
+    }
+  }
+  return [...tags]
+}
+
+/** turn_end */
+function endTurns(store: MemoryStore, over: readonly { id: string; began: number | null }[]): string[] | null {
+  const keys: string[] = []
+  for (const { id, began } of over) {
+    const turn = store.turns.get(id)
+    if (!turn) continue
+    keys.push(turn.key)
+    const freeAt = turn.held && began !== null && turn.window_ms !== null ? began + turn.window_ms : -Infinity
+    if (freeAt > store.now()) turn.free_at = freeAt
+    else store.turns.delete(id)
+  }
+  if (keys.length === 0) return null
+  const tags = grantTurns(store, keys)
+  return tags.length > 0 ? tags : null
+}
+
+/** turn_accept */
+function acceptTurns(store: MemoryStore, batch: readonly TurnItem[]): Row[] {
+  const rows: Row[] = []
+  const tags = new Set<string>()
+  const later = batch.filter((item) => item.turn?.debounce)
+  for (const item of [...batch.filter((one) => !one.turn?.debounce), ...later]) {
+    const name = `${item.ws} ${item.key}`
+    const taken = item.key === undefined ? undefined : store.keys.get(name)
+    if (taken !== undefined) {
+      rows.push({ askedId: item.id, jobId: taken, tag: null })
+      continue
+    }
+    const { turn } = item
+    const debounce = turn?.debounce
+    const absorbing =
+      debounce && [...store.turns.values()].find((one) => one.debounce_key === debounce.key && (one.due_at ?? 0) > store.now())
+    const jobId = absorbing?.job_id ?? item.id
+    if (item.key !== undefined) store.keys.set(name, jobId)
+    rows.push({ askedId: item.id, jobId, tag: null })
+    const limits = turn && { key: turn.key, jobs_max: turn.max ?? null, window_ms: turn.window ?? null }
+    if (absorbing && debounce) {
+      const within = debounce.within === undefined ? Infinity : absorbing.accepted_at + debounce.within
+      absorbing.debounced += 1
+      const full = debounce.amount !== undefined && absorbing.debounced >= debounce.amount
+      Object.assign(absorbing, limits, { due_at: full ? store.now() : Math.min(store.now() + debounce.ms, within) })
+      const job = store.jobs.get(jobId)!
+      const [earlier, args] = [JSON.parse(job.args) as Row, { ...(item.args as Row) }]
+      for (const field of debounce.merge ?? []) {
+        if (Array.isArray(earlier[field]) && Array.isArray(args[field])) args[field] = [...earlier[field], ...args[field]]
+      }
+      job.args = text(args)
+      continue
+    }
+    insert(store, item)
+    const job = store.jobs.get(item.id)!
+    if (!turn || !limits) {
+      if (job.state === 'ready') tags.add(job.tag)
+      continue
+    }
+    job.state = 'waiting'
+    job.run_at = null
+    const at = item.at ?? -Infinity
+    const dueAt = debounce ? Math.max(store.now() + debounce.ms, at) : at > store.now() ? at : null
+    const own = { job_id: item.id, n: store.nextTurn(), held: false, due_at: dueAt, free_at: null }
+    const absorbs = { debounce_key: debounce?.key ?? null, debounced: 0, accepted_at: store.now() }
+    store.turns.set(item.id, { ...own, ...limits, ...absorbs })
+  }
+  const keys = batch.flatMap((item) => item.turn?.key ?? [])
+  for (const tag of grantTurns(store, keys)) tags.add(tag)
+  return [...rows, ...[...tags].map((tag) => ({ askedId: null, jobId: null, tag }))]
+}
+
 function forgetWaits(store: MemoryStore, jobId: string): void {
   store.signals.delete(jobId)
   store.waits.delete(jobId)
@@ -248,6 +370,30 @@ const statements: Record<string, Statement> = {
       insert(store, item)
       return { asked_id: item.id, job_id: item.id }
     })
+  },
+
+  enqueue_turns(store, [document]) {
+    return acceptTurns(store, items<TurnItem>(document))
+  },
+
+  due_turns(store, [now, most]) {
+    const nowMs = now === null ? store.now() : (now as Date).getTime()
+    const all = [...store.turns.values()]
+    const due = (at: 'due_at' | 'free_at') =>
+      all
+        .filter((turn) => turn[at] !== null && turn[at] <= nowMs)
+        .sort((a, b) => a[at]! - b[at]!)
+        .slice(0, most as number)
+    const keys = new Set([...due('due_at'), ...due('free_at')].map((turn) => turn.key))
+    for (const turn of all) {
+      if (keys.has(turn.key) && turn.free_at !== null && turn.free_at <= nowMs) store.turns.delete(turn.job_id)
+    }
+    const ready = all.filter((turn) => keys.has(turn.key) && turn.due_at !== null && turn.due_at <= nowMs)
+    for (const turn of ready.sort((a, b) => a.due_at! - b.due_at! || a.n - b.n)) {
+      turn.due_at = null
+      turn.n = store.nextTurn()
+    }
+    return grantTurns(store, keys).map((tag) => ({ tag }))
   },
 
   claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter, after]) {
@@ -293,6 +439,15 @@ const statements: Record<string, Statement> = {
     const strangers = new Set(rows.map((row) => row['id']))
     for (const { id } of items<{ id: string }>(values[1])) if (!strangers.has(id)) forgetWaits(store, id)
     return rows
+  },
+
+  finish_turns(store, values, session) {
+    const before = new Map(items<{ id: string }>(values[1]).map(({ id }) => [id, store.jobs.get(id)?.started_at ?? null]))
+    const rows = statements['finish_waited']!(store, values, session)
+    const strangers = new Set(rows.map((row) => row['id']))
+    const over = [...before].filter(([id]) => !strangers.has(id)).map(([id, began]) => ({ id, began }))
+    const tags = endTurns(store, over) ?? []
+    return [...rows.map((row) => ({ ...row, tag: null })), ...tags.map((tag) => ({ id: null, tag }))]
   },
 
   append_journal(store, [workerId, document]) {
@@ -368,7 +523,8 @@ const statements: Record<string, Statement> = {
     const signals = store.signals.get(job.id) ?? []
     if (signals.some((one) => one.n === n && one.resume_id === resumeId)) return []
     job.signals += 1
-    if (job.state === 'waiting' && (approved === false || job.signals >= job.signals_wanted!)) {
+    const wanted = job.signals_wanted ?? Infinity
+    if (job.state === 'waiting' && ((approved === false && wanted !== Infinity) || job.signals >= wanted)) {
       job.state = 'ready'
       job.run_at = null
     }
@@ -444,6 +600,7 @@ const statements: Record<string, Statement> = {
     const tags = new Set<string>()
     const back: string[] = []
     const poison: string[] = []
+    const buried: { id: string; began: number | null }[] = []
     let told = 0
     for (const job of store.jobs.values()) {
       if (job.state !== 'running' || !ids.has(job.worker_id)) continue
@@ -456,6 +613,7 @@ const statements: Record<string, Statement> = {
         job.lost += 1
       } else {
         poison.push(job.id)
+        buried.push({ id: job.id, began: job.started_at })
         if (job.waiter !== null) {
           told += 1
           store.notify(`millrace_done_${job.waiter}`, `${job.id} failure`)
@@ -464,6 +622,7 @@ const statements: Record<string, Statement> = {
         bury(store, job, 'failure', { name: 'PoisonJob', message }, job.lost + 1)
       }
     }
+    for (const tag of endTurns(store, buried) ?? []) tags.add(tag)
     const some = <Item>(list: Item[]): Item[] | null => (list.length > 0 ? list : null)
     return [
       {
@@ -491,12 +650,13 @@ const statements: Record<string, Statement> = {
       if (job.state === 'running') {
         job.canceled_by = by as string
         job.canceled_reason = reason as string
-        return [{ outcome: 'asked', waiter: null }]
+        return [{ outcome: 'asked', waiter: null, tags: null }]
       }
       bury(store, job, 'canceled', { name: 'Canceled', message: reason }, job.lost)
-      return [{ outcome: 'canceled', waiter: job.waiter }]
+      const tags = endTurns(store, [{ id: job.id, began: job.started_at }])
+      return [{ outcome: 'canceled', waiter: job.waiter, tags }]
     }
-    return store.done.has(id as string) ? [{ outcome: 'finished', waiter: null }] : []
+    return store.done.has(id as string) ? [{ outcome: 'finished', waiter: null, tags: null }] : []
   },
 
   read_outcomes(store, [ids]) {
@@ -519,7 +679,9 @@ const statements: Record<string, Statement> = {
 
   current_flow(store, [workspaceId, path]) {
     const version = store.versions.get(store.flows.get(`${String(workspaceId)} ${String(path)}`) ?? '')
-    return version ? [{ versionId: version.id, tag: version.tag, priority: version.priority, dedicatedWorker: true }] : []
+    return version
+      ? [{ versionId: version.id, tag: version.tag, priority: version.priority, dedicatedWorker: true, turns: null }]
+      : []
   },
 
   notify(store, [channel, payload]) {

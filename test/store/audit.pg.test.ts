@@ -15,6 +15,7 @@ import {
   cancelJob,
   claimJobs,
   finishJobs,
+  finishTurns,
   newJobId,
   reapWorkers,
   recordRefusals,
@@ -176,6 +177,23 @@ beforeAll(async () => {
   await accept('running', null)
   const running = await claim(1)
   await appendJournal(db.pool, 1, entry(running, 1, record(running, { k: 'ok', n: 1, s: 'a' })))
+  // Two of a key, one at a time.
+  const { rows: limited } = await db.pool.query(
+    `insert into flow_version (workspace_id, path, kind, tag, value, built, content_hash, created_by, turns)
+     values ('main', 'a/c', 'flow', 't', $1, '{}', 'x', 'me', '{"jobsMax":1}') returning id`,
+    [JSON.stringify(value)],
+  )
+  const inTurn = { versionId: (limited[0] as { id: string }).id, turn: { key: 'k', max: 1 } }
+  for (const name of ['turn', 'turned', 'held', 'inline']) await accept(name, null, inTurn)
+  expect(await cancel(ids['turn']!)).toBe('canceled')
+  const turned = await claim(1)
+  expect(turned.id).toBe(ids['turned'])
+  const document = `[{"id":"${turned.id}","epoch":${turned.epoch},"status":"success","result":{"x":1},"steps":[${record(turned, { k: 'ok', n: 1, s: 'a' })}]}]`
+  const committing = await db.connect({ name: 'millrace commit 1' })
+  expect(await finishTurns(committing, 1, document)).toEqual({ strangers: [], tags: ['t'] })
+  await committing.end()
+  expect((await claim(1)).id).toBe(ids['held'])
+
   await accept('ready', null, { tag: 'nobody' })
   await accept('parked', null, { runAtMs: Date.now() + hourMs })
 
@@ -410,6 +428,13 @@ const planted: Record<string, Plant[]> = {
       also: ['I18'],
     },
   ],
+  I25: [
+    { plants: 'a turn is freed, and nobody gets it', sql: `update turn set jobs_max = 2;` },
+    {
+      plants: 'a time has come, and nobody looks',
+      sql: `update turn set due_at = clock_timestamp() - interval '1 hour' where job_id = :inline;`,
+    },
+  ],
   H01: [
     {
       plants: 'an event is never finished',
@@ -489,6 +514,30 @@ const planted: Record<string, Plant[]> = {
     {
       plants: 'a job is taken from a worker that died only later',
       sql: `delete from audit_worker_state where to_state = 'dead'; update worker set stopped_at = clock_timestamp() where state = 'reaped';`,
+    },
+  ],
+  M19: [
+    {
+      plants: 'a second job gets a turn',
+      sql: `${unrecorded} update turn set held = true where job_id = :inline; update job set state = 'ready', tag = 'nobody' where id = :inline;`,
+    },
+  ],
+  M20: [
+    {
+      plants: 'a job is ready before its turn',
+      sql: `${unrecorded} update job set state = 'ready', tag = 'nobody' where id = :inline;`,
+    },
+    { plants: 'a job has its turn, and still waits', sql: `update turn set held = true, jobs_max = 2 where job_id = :inline;` },
+    { plants: 'a job waits, and is in no line', sql: `${unseen} delete from turn where job_id = :inline;`, also: ['I18'] },
+  ],
+  M21: [
+    {
+      plants: 'a job is over, and its turn was not passed on',
+      sql: `insert into turn (job_id, key, jobs_max, held) values (:straight, 'other', 1, true);`,
+    },
+    {
+      plants: 'an active job’s turn is free',
+      sql: `update turn set free_at = clock_timestamp() + interval '1 hour' where job_id = :held;`,
     },
   ],
 }

@@ -11,7 +11,7 @@ const workspaceId = 'main'
 
 async function version(path: string, kind: 'flow' | 'script'): Promise<string> {
   const parts = { workspaceId, path, kind, tag: 'flow', priority: 0, value: '{"modules":[]}', built: '{"steps":{}}' }
-  return insertVersion(db.pool, { ...parts, contentHash: path, by: 'ann' })
+  return insertVersion(db.pool, { ...parts, contentHash: path, by: 'ann', turns: null })
 }
 
 const shown = { summary: '', description: '', schema: null, document: '{}', dedicatedWorker: false, by: 'ann' }

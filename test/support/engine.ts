@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { afterAll } from 'vitest'
 import { createSandbox } from '../../src/core/expr/sandbox.ts'
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
+import { turnRuleOf } from '../../src/core/flow/turns.ts'
 import type { Json } from '../../src/core/json.ts'
 import { defaultLimits, type Limits } from '../../src/core/limits.ts'
 import { createDeployer } from '../../src/deploy/deploy.ts'
@@ -16,6 +17,7 @@ import type { Database } from '../../src/store/db.ts'
 import { createEnqueuer, type Enqueuer } from '../../src/store/enqueuer.ts'
 import { createJobTokens } from '../../src/store/job_tokens.ts'
 import { newJobId, type NewJob } from '../../src/store/jobs.ts'
+import { createTurnMakers, type TurnMaker } from '../../src/store/turns.ts'
 import { createWorker, type Worker } from '../../src/worker/worker.ts'
 import { testDatabase } from './database.ts'
 
@@ -30,6 +32,8 @@ export interface Done {
 export interface Deployed {
   versionId: string
   tag: string
+  /** What its jobs wait for before they are ready. */
+  turns?: TurnMaker | null
 }
 
 export interface Engine {
@@ -38,7 +42,8 @@ export interface Engine {
   limits: Limits
   enqueuer: Enqueuer
   deploy(path: string, modules: FlowModule[], more?: Partial<FlowValue>, dedicated?: boolean): Promise<Deployed>
-  script(path: string, content: string, language?: string): Promise<string>
+  /** The code of a script, or its document. */
+  script(path: string, content: string | Record<string, Json>, language?: string): Promise<string>
   /** Starts a worker for these flows (none: a shared worker). Stopped at the end of the file. */
   work(flows?: Deployed[], options?: { limits?: Partial<Limits>; replicas?: Record<string, number> }): Promise<TestWorker>
   start(flow: Deployed, args?: Json, more?: Partial<NewJob>): Promise<string>
@@ -59,6 +64,7 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
   const limits = { ...defaultLimits, ...given }
   const deployer = createDeployer({ db, limits, home })
   const enqueuer = createEnqueuer({ db, limits })
+  const turnMakers = createTurnMakers(limits)
   const workers: TestWorker[] = []
   const tokens = await createJobTokens(db)
   const sandbox = await createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
@@ -76,10 +82,13 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
     async deploy(path, modules, more = {}, dedicated = true) {
       const document = { summary: path, value: { modules, ...more }, dedicated_worker: dedicated }
       const { versionId } = await deployer.deployFlow({ workspaceId: 'main', path, document, by: 'test' })
-      return { versionId, tag: dedicated ? `main:flow/${path}` : 'flow' }
+      const version = { workspaceId: 'main', kind: 'flow', path, versionId } as const
+      const turns = await turnMakers.of(turnRuleOf(more), version)
+      return { versionId, tag: dedicated ? `main:flow/${path}` : 'flow', turns }
     },
     async script(path, content, language = 'bun') {
-      const { hash } = await deployer.deployScript({ workspaceId: 'main', path, document: { content, language }, by: 'test' })
+      const document = typeof content === 'string' ? { content, language } : content
+      const { hash } = await deployer.deployScript({ workspaceId: 'main', path, document, by: 'test' })
       return hash
     },
     async work(flows = [], options = {}) {
@@ -129,6 +138,7 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
           priority: 0,
           args: JSON.stringify(args),
           createdBy: 'test',
+          ...(flow.turns ? { turn: flow.turns.turnOf(JSON.stringify(args)) } : {}),
           ...more,
         },
       ])

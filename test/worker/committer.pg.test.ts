@@ -32,7 +32,16 @@ test('closing it in the middle of a commit leaves no connection behind', async (
   const [claimed] = await claimJobs(db.pool, { workerId, tag: 't', jobsMax: 1 })
   const log = pino({ level: 'silent' })
   const counters = createCounters()
-  const committer = createCommitter({ db, clock: systemClock, limits: defaultLimits, workerId, counters, log, onRoom: () => {} })
+  const committer = createCommitter({
+    db,
+    clock: systemClock,
+    limits: defaultLimits,
+    workerId,
+    counters,
+    log,
+    onRoom: () => {},
+    onReady: () => {},
+  })
 
   // Somebody holds the job's row, so the commit waits.
   const other = await db.pool.connect()
@@ -46,6 +55,7 @@ test('closing it in the middle of a commit leaves no connection behind', async (
       text,
       awaited: false,
       waited: false,
+      turned: false,
       unstorable: () => false,
       committed: (refused) => resolve(refused),
     })

@@ -4,6 +4,7 @@ import type { Expression, Sandbox } from '../expr/expression.ts'
 import type { Place } from '../expr/names.ts'
 import { assert } from '../errors.ts'
 import { languages, type FlowModule, type FlowValue, type InputTransform, type StopAfterIf } from './definition.ts'
+import { turnRuleOf } from './turns.ts'
 import type { Block, Built, Plan, PlanStep, RunnableKind, Stop, Suspend } from './plan.ts'
 
 export interface Version {
@@ -35,6 +36,8 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     failure,
     flowEnv: JSON.stringify(value.flow_env ?? {}),
     strict: value.durability === 'strict',
+    turned: turnRuleOf(value) !== null,
+    cacheMs: value.cache_ttl ? value.cache_ttl * 1_000 : null,
   }
 }
 
@@ -68,6 +71,7 @@ class Planner {
       retryIf: retry?.retry_if ? this.#expression(retry.retry_if.expr, 'after', `${at}.retry.retry_if.expr`) : null,
       continueOnError: module.continue_on_error ?? false,
       timeout: this.#number(module.timeout, 'after', `${at}.timeout`),
+      cacheMs: module.cache_ttl ? module.cache_ttl * 1_000 : null,
     } satisfies Omit<PlanStep, 'index' | 'id'>)
   }
 

@@ -111,9 +111,28 @@ export interface FlowModule {
   /** seconds */
   timeout?: InputTransform | number
   mock?: { enabled?: boolean; return_value?: Json }
+  /** seconds that a result of this code and these arguments is used again */
+  cache_ttl?: number
 }
 
-export interface FlowValue {
+/** When jobs become ready: see turns.ts. Of flows and of scripts. */
+export interface Queueing {
+  /** At most so many at a time, and, with a window, so many starts within it. */
+  concurrent_limit?: number
+  concurrency_time_window_s?: number
+  /** Which jobs count together; absent: those of the flow. */
+  concurrency_key?: string
+  /** Extension: an expression over the arguments. Jobs of one value run one after another, in the order they were accepted. */
+  ordering_key?: string
+  /** A job waits so long, and absorbs the later ones of its key. */
+  debounce_delay_s?: number
+  debounce_key?: string
+  debounce_args_to_accumulate?: string[]
+  max_total_debouncing_time?: number
+  max_total_debounces_amount?: number
+}
+
+export interface FlowValue extends Queueing {
   modules: FlowModule[]
   failure_module?: FlowModule
   /** The whole flow is skipped if it gives true. */
@@ -122,6 +141,8 @@ export interface FlowValue {
   /** Extension: 'strict' makes each result durable before the next step starts. Default 'pipelined'. */
   durability?: 'pipelined' | 'strict'
   priority?: number
+  /** seconds that the result of this version and these arguments is used again */
+  cache_ttl?: number
 }
 
 export interface Flow {

@@ -154,6 +154,9 @@ export function advance(state: JobState, record: JobRecord, effects: Effect[]): 
     case 'signal':
       signaled(state, record, effects)
       return
+    case 'cached':
+      finish(state, 'success', record.v, effects)
+      return
     case 'cancel':
       finish(state, 'canceled', errorResult({ name: 'Canceled', message: record.reason }), effects)
       return

@@ -108,6 +108,8 @@ export interface PlanStep {
   continueOnError: boolean
   /** Seconds. */
   timeout: Expression | null
+  /** A result of the same code and arguments is used again for so long; null: never. */
+  cacheMs: number | null
 }
 
 export interface Block {
@@ -126,6 +128,10 @@ export interface Plan {
   failure: PlanStep | null
   flowEnv: JsonText
   strict: boolean
+  /** Its jobs have turns: flow/turns.ts. */
+  turned: boolean
+  /** As cacheMs of a step, for the whole. */
+  cacheMs: number | null
 }
 
 /** What a version is a version of. Previews are versions nobody deployed. A script runs as a flow of one step. */

@@ -24,8 +24,8 @@ export interface Approval {
 }
 
 export type JobRecord =
-  /** Step n (module s) gave a value; `v` is its JSON text. */
-  | { k: 'ok'; n: number; s: string; at: number; ms: number; v: JsonText }
+  /** Step n (module s) gave a value; `v` is its JSON text. `cached`: it did not run, an earlier result was used. */
+  | { k: 'ok'; n: number; s: string; at: number; ms: number; v: JsonText; cached?: true }
   /** An attempt of step n failed. */
   | { k: 'err'; n: number; s: string; at: number; ms: number; e: UserError }
   /** A decision about module s was made; `error` if its expression failed. */
@@ -41,6 +41,8 @@ export type JobRecord =
   | { k: 'wake'; c?: number; s: string }
   /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next). */
   | { k: 'signal'; seq: number; n: number; id: number; approver: string | null; approved: boolean; v: JsonText }
+  /** The job's result is that of an earlier one: nothing of it ran. */
+  | { k: 'cached'; v: JsonText }
   /** Someone asked the job to stop. */
   | { k: 'cancel'; by: string; reason: string }
 
@@ -48,10 +50,13 @@ export type JobRecord =
 export function printRecord(record: JobRecord, withValue = true): JsonText {
   switch (record.k) {
     case 'ok':
+      if (record.cached) return withText({ ...record, v: undefined }, withValue ? 'v' : null, record.v)
       // Step ids are checked names (validate.ts), so they need no escaping.
       return withValue
         ? `{"k":"ok","n":${record.n},"s":"${record.s}","at":${record.at},"ms":${record.ms},"v":${record.v}}`
         : `{"k":"ok","n":${record.n},"s":"${record.s}","at":${record.at},"ms":${record.ms}}`
+    case 'cached':
+      return withText({ k: 'cached' }, withValue ? 'v' : null, record.v)
     case 'items':
       if (!record.v) return printPlain(record)
       return withText({ ...record, v: undefined }, 'v', `[${record.v.join(',')}]`)
@@ -71,8 +76,9 @@ function printPlain(record: object): JsonText {
   return JSON.stringify(record, (_key, value: unknown) => (typeof value === 'string' ? storableText(value) : value))
 }
 
-/** A record with one field more, whose JSON text is copied in. */
-function withText(record: object, field: string, text: JsonText): JsonText {
+/** A record with one field more, whose JSON text is copied in. Null: without it. */
+function withText(record: object, field: string | null, text: JsonText): JsonText {
+  if (field === null) return printPlain(record)
   return `${printPlain(record).slice(0, -1)},"${field}":${text}}`
 }
 
@@ -84,6 +90,7 @@ export function parseRecord(text: JsonText, last: JsonText = 'null'): JobRecord 
   const record = JSON.parse(text) as JobRecord | { k?: unknown }
   switch ((record as JobRecord).k) {
     case 'ok':
+    case 'cached':
     case 'signal':
       return { ...(record as JobRecord & { k: 'ok' }), v: textOf(record, 'v', text) ?? last }
     case 'items': {

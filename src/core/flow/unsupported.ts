@@ -6,7 +6,7 @@ import type { Faults, Fields } from './faults.ts'
 /** field → what it would do, for the message */
 type FieldTable = Record<string, string>
 
-const caching = { cache_ttl: 'cache results' } satisfies FieldTable
+const caching = { cache_ttl: 'cache results by code; set cache_ttl on the module' } satisfies FieldTable
 const deleting = {
   delete_after_secs: 'delete results after a time',
   delete_after_use: 'delete results after use',
@@ -26,21 +26,12 @@ export const unsupported = {
   flowValue: {
     preprocessor_module: 'run preprocessors',
     same_worker: 'share a folder between steps',
-    ...limiting,
-    concurrency_key: 'limit concurrency by key',
-    debounce_delay_s: 'debounce',
-    debounce_key: 'debounce',
-    debounce_args_to_accumulate: 'debounce',
-    max_total_debouncing_time: 'debounce',
-    max_total_debounces_amount: 'debounce',
     early_return: 'answer before the flow ends',
     chat_input_enabled: 'keep conversations',
-    ...caching,
     ...deleting,
   },
   module: {
     debouncing: 'debounce',
-    ...caching,
     ...deleting,
   },
   rawScript: {

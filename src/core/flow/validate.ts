@@ -4,14 +4,15 @@
 //       (JSON that cannot be stored, or is too deep, is E_JSON: core/json.ts.)
 //   V3. Nothing that changes what a flow does is ignored: what this version does not run is refused by name (unsupported.ts).
 //       What only a user interface reads, and fields nobody knows, are kept as they came.
-import { parseExpression } from '../expr/parse.ts'
-import type { Place } from '../expr/names.ts'
+import { parseExpression, type Parsed } from '../expr/parse.ts'
+import type { Place, Root } from '../expr/names.ts'
 import { assertStorable, pathOf, type Json } from '../json.ts'
 import type { Limits } from '../limits.ts'
 import { retryAttemptsMax, retrySecondsMax } from '../job/retry.ts'
 import { languages, reservedStepIds, type Flow, type FlowModule, type FlowValue, type InputTransform } from './definition.ts'
-import type { ModuleValue, Retry, StopAfterIf } from './definition.ts'
+import type { ModuleValue, Queueing, Retry, StopAfterIf } from './definition.ts'
 import { Faults, type Fields } from './faults.ts'
+import { keyFault } from './turns.ts'
 import { otherLanguages, otherModuleTypes, refuseUnsupported, unsupported } from './unsupported.ts'
 
 type FlowLimits = Pick<Limits, 'jsonDepthMax' | 'flowModulesMax'>
@@ -61,6 +62,8 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   faults.oneOf(fields, 'durability', durabilities, at)
   faults.number(fields, 'priority', at)
   checkFlowEnv(fields, at, faults)
+  checkQueueing(fields, at, faults)
+  checkCacheTtl(fields, at, faults)
   if (faults.text(fields, 'skip_expr', at)) checkExpression(fields.skip_expr, 'before', `${at}.skip_expr`, faults)
   const whole: Whole = { modulesMax: limits.flowModulesMax, modules: 0, placeOf: new Map() }
   const flow = { ...fields, modules: modulesOf(fields.modules, whole, `${at}.modules`, faults) } as FlowValue
@@ -68,7 +71,64 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   else flow.failure_module = failureModule(fields.failure_module, whole, `${at}.failure_module`, faults)
   for (const key of ['flow_env', 'durability', 'priority'] as const) if (fields[key] === null) delete flow[key]
   if (!fields.skip_expr) delete flow.skip_expr
+  for (const key of [...queueingFields, 'cache_ttl'] as const) if (!fields[key]) delete flow[key]
   return flow
+}
+
+export const queueingFields = [
+  'concurrent_limit',
+  'concurrency_time_window_s',
+  'concurrency_key',
+  'ordering_key',
+  'debounce_delay_s',
+  'debounce_key',
+  'debounce_args_to_accumulate',
+  'max_total_debouncing_time',
+  'max_total_debounces_amount',
+] as const satisfies (keyof Queueing)[]
+
+const jobsMaxMax = 1_000_000
+
+/** Of a flow or a script. 0, null and empty texts are what editors write for "not set". */
+export function checkQueueing(fields: Fields, at: string, faults: Faults): void {
+  const limit = faults.bounded(fields, 'concurrent_limit', { min: 0, max: jobsMaxMax, whole: true, preset: 0 }, at)
+  const windowS = faults.bounded(fields, 'concurrency_time_window_s', { min: 0, max: waitSecondsMax, preset: 0 }, at)
+  const delayS = faults.bounded(fields, 'debounce_delay_s', { min: 0, max: waitSecondsMax, preset: 0 }, at)
+  const withinS = faults.bounded(fields, 'max_total_debouncing_time', { min: 0, max: waitSecondsMax, preset: 0 }, at)
+  const amount = faults.bounded(fields, 'max_total_debounces_amount', { min: 0, max: jobsMaxMax, whole: true, preset: 0 }, at)
+  const key = keyOf(fields, 'concurrency_key', at, faults)
+  const debounceKey = keyOf(fields, 'debounce_key', at, faults)
+  const merge = fields.debounce_args_to_accumulate
+  if (merge !== undefined && merge !== null && !(Array.isArray(merge) && merge.every((name) => typeof name === 'string')))
+    faults.add(`${at}.debounce_args_to_accumulate`, 'expected an array of names of arguments')
+  const alone = (field: string, needs: string): void => faults.add(pathOf(at, field), `does nothing without ${needs}`, [needs])
+  if (limit === 0 && windowS > 0) alone('concurrency_time_window_s', 'concurrent_limit')
+  if (limit === 0 && key) alone('concurrency_key', 'concurrent_limit')
+  if (delayS === 0) {
+    if (debounceKey) alone('debounce_key', 'debounce_delay_s')
+    if (withinS > 0) alone('max_total_debouncing_time', 'debounce_delay_s')
+    if (amount > 0) alone('max_total_debounces_amount', 'debounce_delay_s')
+    if (Array.isArray(merge) && merge.length > 0) alone('debounce_args_to_accumulate', 'debounce_delay_s')
+  }
+  if (!faults.text(fields, 'ordering_key', at)) return
+  const here = `${at}.ordering_key`
+  faults.catching(() => {
+    const others = rootsIn(parseExpression(fields.ordering_key as string, 'before', here)).filter((root) => root !== 'flow_input')
+    if (others.length > 0)
+      faults.add(here, `only flow_input is there when a job is accepted, not ${others.join(', ')}`, ['flow_input'])
+  })
+  if (limit > 0) faults.add(here, 'a job waits for one key: use ordering_key or concurrent_limit, not both')
+}
+
+function rootsIn(parsed: Parsed): Root[] {
+  return parsed.tier === 'constant' ? [] : parsed.tier === 'path' ? [parsed.root] : parsed.roots
+}
+
+function keyOf(fields: Fields, name: string, at: string, faults: Faults): string | undefined {
+  const key = faults.text(fields, name, at)
+  const fault = key && keyFault(key)
+  if (fault) faults.add(pathOf(at, name), fault, ['$workspace', '$args[name]'])
+  return key
 }
 
 /** What holds of all modules of a flow, nested ones included. */
@@ -142,6 +202,9 @@ function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): F
   checkStop(fields, 'stop_after_all_iters_if', at, faults)
   checkMock(fields, at, faults)
   checkSuspend(fields, at, faults)
+  if (checkCacheTtl(fields, at, faults) > 0 && !(cachedTypes as readonly string[]).includes(parsed.value.type))
+    faults.add(`${at}.cache_ttl`, `results are cached of modules of type ${cachedTypes.join(' and ')}`, cachedTypes)
+  if (!fields.cache_ttl) delete parsed.cache_ttl
   for (const key of ['skip_if', 'stop_after_if', 'stop_after_all_iters_if', 'suspend', 'mock', 'continue_on_error'] as const)
     if (fields[key] === null) delete parsed[key]
   if (parsed.stop_after_all_iters_if && !hasBodies(parsed)) delete parsed.stop_after_all_iters_if // editors leave it behind
@@ -155,6 +218,12 @@ function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): F
   if (sleep === undefined) delete parsed.sleep
   else parsed.sleep = sleep
   return parsed
+}
+
+const cachedTypes = ['rawscript', 'script'] as const
+
+export function checkCacheTtl(fields: Fields, at: string, faults: Faults): number {
+  return faults.bounded(fields, 'cache_ttl', { min: 0, max: waitSecondsMax, preset: 0 }, at)
 }
 
 function hasBodies({ value }: FlowModule): boolean {

@@ -150,6 +150,7 @@ export function replayRoutes(app: App, parts: ServerParts): void {
       workspaceId: ws,
       by: username,
       jobsMax: limits.batchJobsMax,
+      turnMakers: parts.turnMakers,
       room: (tag) => parts.enqueuer.room(tag),
       added: (tag, count) => parts.enqueuer.added(tag, count),
       allows: (kind) => !operator || kind === 'flow' || kind === 'script',

@@ -80,9 +80,13 @@ async function restart(
   const ran = await histories.version(old.versionId)
   const version = await versionOf(parts, ws, old, asked)
   if (version !== ran) assertSameBefore(ran, version, point)
+  if (version.plan.turned) {
+    const text = `${old.path} limits, orders or debounces its jobs; one that begins in the middle is not counted, so it starts again as a whole: jobs/replay`
+    throw new EngineError('E_CONFLICT', text, { at: 'id' })
+  }
   const kept = restartRecords(History.of(records, options), { ...options, plan: version.plan }, point)
   const tag = old.tag === ran.tag ? version.tag : old.tag
-  const job = newJobOf(request, { versionId: version.plan.versionId, tag, priority: version.priority }, '{}')
+  const job = newJobOf(request, { versionId: version.plan.versionId, tag, priority: version.priority, turns: null }, '{}')
   enqueuer.assertRoom(job.tag, 1)
   const ids = await parts.tracing.accept([job], async () => [
     await restartJob(parts.db.pool, {

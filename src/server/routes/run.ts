@@ -185,10 +185,11 @@ function batchOf(request: Request, depthMax: number): string[] {
 
 /** A key of the request names each element by its place, so a batch sent again starts nothing twice. */
 function jobsOf(request: Request, target: Parameters<typeof newJobOf>[1], batch: readonly string[]): NewJob[] {
-  const first = newJobOf(request, target, '{}')
+  const first = newJobOf(request, { ...target, turns: null }, '{}')
   const { key } = first
   return batch.map((args, i) => {
     const job: NewJob = { ...first, id: newJobId(), args }
+    if (target.turns !== null) job.turn = target.turns.turnOf(args)
     if (key !== undefined) job.key = `${key}/${i}`
     return job
   })

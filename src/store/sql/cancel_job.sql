@@ -1,8 +1,9 @@
 -- cancel_job: $1 workspace, $2 id, $3 who, $4 why. A job nobody runs is finished as canceled; a running one is marked for
--- its worker. Returns 'canceled' | 'asked' | 'finished', or no row (not there, or it moved meanwhile: ask again).
+-- its worker. Returns 'canceled' | 'asked' | 'finished', or no row (not there, or it moved meanwhile: ask again). Its turn, if it has
+-- one, is passed on: `tags` have jobs that are ready now.
 with gone as (
   delete from job
-   where id = $2 and workspace_id = $1 and state in ('ready', 'parked', 'waiting')
+   where id = $2 and workspace_id = $1 and state in ('ready', 'parked', 'waiting') and (select turn_lock_of($2))
   returning id, workspace_id, version_id, tag, lost, args, created_by, started_at, parent_id, trace, waiter
 ), records as (
   delete from job_journal using gone where job_journal.job_id = gone.id returning n, record
@@ -22,6 +23,6 @@ with gone as (
    where id = $2 and workspace_id = $1 and state = 'running'
   returning id
 )
-select 'canceled' as outcome, waiter from gone
-union all select 'asked', null from asked
-union all select 'finished', null from job_done where id = $2 and workspace_id = $1
+select 'canceled' as outcome, waiter, turn_end(array[id], array[started_at]) as tags from gone
+union all select 'asked', null, null from asked
+union all select 'finished', null, null from job_done where id = $2 and workspace_id = $1

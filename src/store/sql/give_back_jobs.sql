@@ -1,5 +1,5 @@
 -- give_back_jobs: the jobs of dead workers become ready again, one epoch and one loss on. Those lost more than $1 times are
--- poison: failed, and kept, with the workers that died of them; whoever waits for one is told. Done once per dead worker
+-- poison: failed, and kept, with the workers that died of them; whoever waits for one is told, and their turns are passed on. Done once per dead worker
 -- (dead → reaped), by whoever comes first, also after a crash in between.
 with gone as (
   update worker set state = 'reaped' where state = 'dead' returning id
@@ -40,5 +40,8 @@ select (select array_agg(id) from gone) as workers,
        (select count(*)::integer from poison) as jobs_poisoned,
        (select array_agg(id) from (select id from back limit 20) as few) as back_ids,
        (select array_agg(id) from (select id from poison limit 20) as few) as poison_ids,
-       (select array_agg(distinct tag) from back) as tags,
+       (select array_agg(distinct tag)
+          from (select tag from back
+                union all
+                select unnest((select turn_end(array_agg(id), array_agg(started_at)) from poison))) as ready) as tags,
        (select count(pg_notify('millrace_done_' || waiter, id || ' failure'))::integer from poison where waiter is not null) as told

@@ -1,6 +1,7 @@
 -- replays_failed: $1 workspace, $2 path (null: all), $3 the first id, $4 the id before which, $5 only poison?, $6 on the version they
 -- ran?, $7 limit. As replays_named, for jobs that failed and were not started again yet, newest first.
 select d.id as "id", d.status as "status", v.kind as "kind", v.path as "path", n.id as "versionId", n.priority as "priority",
+       n.turns as "turns",
        -- A caller's own tag is kept; else the job goes where its version's jobs go.
        case when d.tag = v.tag then n.tag else d.tag end as "tag"
   from job_done d

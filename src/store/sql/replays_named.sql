@@ -1,6 +1,7 @@
 -- replays_named: $1 workspace, $2 ids, $3 on the version they ran? else on what their path runs now. What starting these jobs
 -- again takes: `versionId` is null where nothing is deployed there any more, `status` where the job is not over.
 select j.id as "id", j.status as "status", v.kind as "kind", v.path as "path", n.id as "versionId", n.priority as "priority",
+       n.turns as "turns",
        -- A caller's own tag is kept; else the job goes where its version's jobs go.
        case when j.tag = v.tag then n.tag else j.tag end as "tag"
   from (

@@ -5,8 +5,8 @@
 with told as (
   update job
      set signals = signals + 1,
-         state = case when state = 'waiting' and (not $6 or signals + 1 >= signals_wanted) then 'ready'::job_state else state end,
-         run_at = case when state = 'waiting' and (not $6 or signals + 1 >= signals_wanted) then null else run_at end
+         state = case when state = 'waiting' and (not $6 and signals_wanted > 0 or signals + 1 >= signals_wanted) then 'ready'::job_state else state end,
+         run_at = case when state = 'waiting' and (not $6 and signals_wanted > 0 or signals + 1 >= signals_wanted) then null else run_at end
    where id = $2 and workspace_id = $1
      and not exists (select from signal where job_id = $2 and step = $3 and resume_id = $4)
   returning id, tag, state, signals

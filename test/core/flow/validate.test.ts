@@ -379,7 +379,46 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     '$.value.modules[0].value.path',
     'no hub',
   ],
-  ['a cache', flow([step('a', { cache_ttl: 60 })]), '$.value.modules[0].cache_ttl', 'does not cache results'],
+  [
+    'a cache of a loop',
+    flow([{ id: 'a', value: { type: 'whileloopflow', modules: [step('b')] }, cache_ttl: 60 }]),
+    '$.value.modules[0].cache_ttl',
+    'results are cached of modules of type rawscript and script',
+  ],
+  ['a limit that is no number', flow([], { concurrent_limit: 'two' }), '$.value.concurrent_limit', 'a whole number from 0'],
+  [
+    'a window without a limit',
+    flow([], { concurrency_time_window_s: 3 }),
+    '$.value.concurrency_time_window_s',
+    'concurrent_limit',
+  ],
+  [
+    'a key of an argument that is none',
+    flow([], { concurrent_limit: 1, concurrency_key: 'x-$args[a b]' }),
+    '$.value.concurrency_key',
+    '$args[a b] is not $args[name]',
+  ],
+  [
+    'a key with a name nobody knows',
+    flow([], { concurrent_limit: 1, concurrency_key: '$flow' }),
+    '$.value.concurrency_key',
+    '$flow is not known; a key may hold $workspace and $args[name]',
+  ],
+  ['a debounce key alone', flow([], { debounce_key: 'x' }), '$.value.debounce_key', 'does nothing without debounce_delay_s'],
+  [
+    'arguments to accumulate that are no names',
+    flow([], { debounce_delay_s: 1, debounce_args_to_accumulate: [1] }),
+    '$.value.debounce_args_to_accumulate',
+    'an array of names',
+  ],
+  ['an ordering key that does not parse', flow([], { ordering_key: 'flow_input.' }), '$.value.ordering_key', 'Unexpected'],
+  ['an ordering key of a result', flow([], { ordering_key: 'results.a' }), '$.value.ordering_key', 'only flow_input is there'],
+  [
+    'an ordering key beside a limit',
+    flow([], { ordering_key: 'flow_input.a', concurrent_limit: 2 }),
+    '$.value.ordering_key',
+    'ordering_key or concurrent_limit, not both',
+  ],
   // options of flows
   [
     'an unknown durability',

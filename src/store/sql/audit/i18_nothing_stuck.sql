@@ -7,8 +7,9 @@ with living as materialized (
 ), looked as (
   select job.id, job.epoch,
          case job.state
-           when 'waiting' then case when job.run_at is null and job.signals_wanted is null then 'waits, and nothing will wake it'
-                                    when job.run_at <= clock_timestamp() then 'waits though its time has come'
+           when 'waiting' then case when job.run_at is null and job.signals_wanted is null
+                                         and not exists (select from turn where turn.job_id = job.id) then 'waits, and nothing will wake it'
+                                    when job.run_at <= clock_timestamp() and exists (select from living) then 'waits though its time has come'
                                     when job.signals >= job.signals_wanted then 'waits though it has the signals that it waits for' end
            when 'parked' then case when job.run_at <= clock_timestamp() then 'is parked though its time has come' end
            when 'ready' then case when exists (select from living where jobs_held = 0 and job.tag = any (living.tags))

@@ -1,4 +1,5 @@
 -- m10_keys_name_jobs: Every key names a job that is there or past retention, and no two keys the same.
+-- Jobs that absorb others have the keys of those too.
 -- $1 the first job id looked at, $2 losses a job survives, $3 days that finished jobs are kept.
 with given as (
   select $1::uuid as since, $2::integer as lost_max, $3::integer as retention_days
@@ -12,5 +13,8 @@ union all
 select k.job_id::text, format('has the keys %s', string_agg(k.workspace_id || '/' || k.key, ', '))
   from job_key k cross join given
  where k.job_id >= given.since
+   and not exists (select from (select id, version_id from job union all select id, version_id from job_done) j
+                     join flow_version v on v.id = j.version_id
+                    where j.id = k.job_id and v.turns ->> 'debounce' is not null)
  group by k.job_id
 having count(*) > 1;

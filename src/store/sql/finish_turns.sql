@@ -1,0 +1,35 @@
+-- finish_turns: as finish_waited, for jobs that may have a turn: it is passed on. Rows with a tag: jobs of it are ready now.
+with done as materialized (
+  select id, epoch, status, result, steps
+    from json_to_recordset($2) as d (id uuid, epoch integer, status text, result json, steps json)
+), ours as (
+  delete from job using done
+   where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'
+  returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
+            job.started_at, job.parent_id, job.journaled, job.waiter, job.canceled_by, job.canceled_reason, job.trace,
+            done.status, done.result, done.steps
+), forgotten as (
+  delete from job_journal using ours where ours.journaled and job_journal.job_id = ours.id
+), no_signals as (
+  delete from signal using ours where signal.job_id = ours.id
+), no_waits as (
+  delete from job_wait using ours where job_wait.job_id = ours.id
+), kept as (
+  insert into job_done (id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
+                        started_at, parent_id, canceled_by, canceled_reason, trace)
+  select id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
+         started_at, parent_id, canceled_by, canceled_reason, trace
+    from ours
+)
+select done.id, null::text as tag from done where not exists (select from ours where ours.id = done.id)
+union all
+select null, null
+  from (
+    select pg_notify('millrace_done_' || waiter,
+                     case when octet_length(result::text) < 7900 then concat_ws(' ', id, status, result::text)
+                          else concat_ws(' ', id, status) end)
+      from ours where $3 and waiter is not null
+  ) as told
+union all
+select null, ready.tag
+  from (select turn_end(array_agg(id), array_agg(started_at)) as tags from ours) as passed, unnest(passed.tags) as ready (tag)

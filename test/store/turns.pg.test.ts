@@ -1,0 +1,352 @@
+// Turns: limits are kept exactly whoever claims, cancels, dies and comes back; orders are kept; jobs absorb others.
+import { beforeAll, beforeEach, expect, test } from 'vitest'
+import { turnRuleOf } from '../../src/core/flow/turns.ts'
+import { defaultLimits } from '../../src/core/limits.ts'
+import { askCheck, readChecks } from '../../src/store/audit.ts'
+import { run, type Database } from '../../src/store/db.ts'
+import { createEnqueuer } from '../../src/store/enqueuer.ts'
+import {
+  cancelJob,
+  claimJobs,
+  dueTurns,
+  finishTurns,
+  newJobId,
+  reapWorkers,
+  releaseJobs,
+  type ClaimedJob,
+  type NewJob,
+} from '../../src/store/jobs.ts'
+import { sendSignal } from '../../src/store/signals.ts'
+import { createTurnMakers, type Turn } from '../../src/store/turns.ts'
+import { testDatabase } from '../support/database.ts'
+
+let db: Database
+let versionId: string
+const hourMs = 3_600_000
+
+beforeAll(async () => {
+  db = await testDatabase({ poolMax: 16 })
+  const { rows } = await db.pool.query(
+    `insert into flow_version (workspace_id, path, kind, tag, value, built, content_hash, created_by, turns)
+     values ('main', 'a/b', 'flow', 't', '{}', '{}', 'x', 'me', '{}') returning id`,
+  )
+  versionId = (rows[0] as { id: string }).id
+})
+
+/** Workers 1 to 4 live; 5 dies when somebody looks. */
+beforeEach(async () => {
+  await db.pool.query('truncate job, job_done, job_journal, job_key, turn, signal, worker restart identity')
+  for (let id = 1; id <= 5; id++) {
+    await run(db.pool, 'register_worker', ['w', ['t'], 'host', 1, '0', id === 5 ? 1 : hourMs])
+  }
+})
+
+const limited = (max: number, more: Partial<Turn> = {}): Turn => ({ key: 'k', max, ...more })
+
+function newJob(turn: Turn, more: Partial<NewJob> = {}): NewJob {
+  const job = { id: newJobId(), workspaceId: 'main', versionId, tag: 't', priority: 0, args: '{}', createdBy: 'me' }
+  return { ...job, turn, ...more }
+}
+
+async function enqueue(jobs: readonly NewJob[]): Promise<string[]> {
+  const enqueuer = createEnqueuer({ db, limits: defaultLimits })
+  const ids = await enqueuer.enqueue(jobs)
+  await enqueuer.close()
+  return ids
+}
+
+const many = (count: number, turn: Turn): NewJob[] => Array.from({ length: count }, () => newJob(turn))
+const claim = (workerId = 1, jobsMax = 100) => claimJobs(db.pool, { workerId, tag: 't', jobsMax })
+const finish = (workerId: number, jobs: readonly { id: string; epoch: number }[]) =>
+  finishTurns(
+    db.pool,
+    workerId,
+    JSON.stringify(jobs.map(({ id, epoch }) => ({ id, epoch, status: 'success', result: 1, steps: [] }))),
+  )
+const cancel = (id: string) => cancelJob(db.pool, { workspaceId: 'main', id, by: 'me', reason: 'enough' })
+const idsOf = (jobs: readonly { id: string }[]) => jobs.map(({ id }) => id).sort()
+const turns = async () => (await db.pool.query('select job_id, held from turn order by n')).rows as object[]
+
+/** What the audit says of turns. */
+async function broken(): Promise<string[]> {
+  const client = await db.pool.connect()
+  const found: string[] = []
+  try {
+    for (const check of readChecks().filter(({ id }) => ['M19', 'M20', 'M21', 'I18', 'I25'].includes(id))) {
+      await client.query('begin')
+      const { rows } = await askCheck(client, check, { lostMax: 3, retentionDays: 30 }, 5)
+      await client.query('rollback')
+      found.push(...rows.map((row) => `${check.id} ${row.subject} ${row.detail}`))
+    }
+  } finally {
+    client.release()
+  }
+  return found
+}
+
+test('so many of a key are ready, and the end of one makes the next ready, in the order they were accepted', async () => {
+  const jobs = many(5, limited(2))
+  await enqueue(jobs)
+  const first = await claim()
+  expect(idsOf(first)).toEqual(idsOf(jobs.slice(0, 2)))
+  expect(await claim(2)).toEqual([])
+  expect(await broken()).toEqual([])
+  expect(await finish(1, [first[0]!])).toEqual({ strangers: [], tags: ['t'] })
+  const second = await claim(2)
+  expect(idsOf(second)).toEqual([jobs[2]!.id])
+  await finish(1, [first[1]!])
+  await finish(2, second)
+  expect(idsOf(await claim(3))).toEqual(idsOf(jobs.slice(3)))
+})
+
+test('keys do not wait for each other', async () => {
+  const jobs = ['a', 'b', 'a', 'b'].map((key) => newJob({ key, max: 1 }))
+  await enqueue(jobs)
+  expect(idsOf(await claim())).toEqual(idsOf(jobs.slice(0, 2)))
+})
+
+test('the end of a job is taken once: a second report passes nothing on', async () => {
+  await enqueue(many(4, limited(1)))
+  const [job] = await claim()
+  await finish(1, [job!])
+  expect(await finish(1, [job!])).toEqual({ strangers: [job!.id], tags: [] })
+  expect(await claim()).toHaveLength(1)
+})
+
+test('a canceled job passes its turn on, or leaves the line', async () => {
+  const jobs = many(4, limited(1))
+  await enqueue(jobs)
+  expect(await cancel(jobs[1]!.id)).toBe('canceled') // waits
+  expect(await claim()).toHaveLength(1)
+  expect(await cancel(jobs[0]!.id)).toBe('asked') // runs: its worker ends it
+  expect(await claim()).toEqual([])
+  await finish(1, [{ id: jobs[0]!.id, epoch: 1 }])
+  expect(await cancel(jobs[2]!.id)).toBe('canceled') // ready
+  expect(idsOf(await claim())).toEqual([jobs[3]!.id])
+  expect(await cancel(jobs[3]!.id)).toBe('asked')
+  expect(await broken()).toEqual([])
+})
+
+test('a job whose worker died keeps its turn; one that is given up passes it on', async () => {
+  const jobs = many(2, limited(1))
+  await enqueue(jobs)
+  const [lost] = await claim(5)
+  const reap = () => reapWorkers(db.pool, { hintAfterMs: hourMs, lostMax: 1, now: new Date(Date.now() + 1_000) })
+  await reap()
+  const again = await claim(1)
+  expect(idsOf(again)).toEqual([lost!.id])
+  await db.pool.query(`update worker set lease_ms = 1 where id = 1`)
+  const { jobs_poisoned, tags } = await reap()
+  expect([jobs_poisoned, tags]).toEqual([1, ['t']])
+  expect(idsOf(await claim(2))).toEqual([jobs[1]!.id])
+  expect(await broken()).toEqual([])
+})
+
+test('a job that is given back, or waits for something else, keeps its turn', async () => {
+  const jobs = many(2, limited(1))
+  await enqueue(jobs)
+  const [job] = await claim()
+  await releaseJobs(db.pool, 1, [{ id: job!.id, epoch: job!.epoch, parkMs: hourMs, wanted: 1 }])
+  expect(await claim()).toEqual([])
+  expect(await broken()).toEqual([])
+})
+
+test('a refusal that comes early does not let a job out of its turn', async () => {
+  const jobs = many(2, limited(1))
+  await enqueue(jobs)
+  const answer = { step: 0, resumeId: 1, approver: null, approved: false, payload: '{}' }
+  expect(await sendSignal(db.pool, { workspaceId: 'main', jobId: jobs[1]!.id, ...answer })).toBe(true)
+  expect(await claim()).toHaveLength(1)
+})
+
+test('with a window, a turn is free again only so long after its job began', async () => {
+  const jobs = many(3, limited(2, { window: hourMs }))
+  await enqueue(jobs)
+  const first = await claim()
+  expect(first).toHaveLength(2)
+  await finish(1, first)
+  expect(await claim()).toEqual([])
+  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual([])
+  expect(await broken()).toEqual([])
+  await db.pool.query(`update turn set free_at = clock_timestamp() where free_at is not null`)
+  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual(['t'])
+  expect(idsOf(await claim())).toEqual([jobs[2]!.id])
+  expect(await turns()).toHaveLength(1)
+})
+
+test('a window that is over when its job ends holds nobody up, nor does a job that never began', async () => {
+  const jobs = many(3, limited(1, { window: 1 }))
+  await enqueue(jobs)
+  const [job] = await claim()
+  await db.pool.query(`update job set started_at = started_at - interval '1 second'`)
+  expect((await finish(1, [job!])).tags).toEqual(['t'])
+  expect(await cancel(jobs[1]!.id)).toBe('canceled')
+  expect(idsOf(await claim())).toEqual([jobs[2]!.id])
+})
+
+test('a job for later gets in line when its time has come', async () => {
+  const later = newJob(limited(1), { runAtMs: Date.now() + hourMs })
+  const now = newJob(limited(1))
+  await enqueue([later, now])
+  expect(idsOf(await claim())).toEqual([now.id])
+  const future = new Date(Date.now() + 2 * hourMs)
+  expect(await dueTurns(db.pool, { turnsMax: 10, now: future })).toEqual([])
+  await finish(1, [{ id: now.id, epoch: 1 }])
+  expect(idsOf(await claim())).toEqual([later.id])
+})
+
+test('a new version with another limit: each job goes by its own', async () => {
+  await enqueue(many(2, limited(1)))
+  const wide = many(3, limited(3))
+  await enqueue(wide)
+  expect(await claim()).toHaveLength(1)
+  await finish(1, [(await db.pool.query('select id, epoch from job where state = $1', ['running'])).rows[0] as ClaimedJob])
+  expect(await claim()).toHaveLength(1) // the second of the narrow ones
+  expect(await claim()).toEqual([])
+})
+
+test('a key of the caller’s own starts one job, also where turns are', async () => {
+  const [first] = await enqueue([newJob(limited(1), { key: 'order-7' })])
+  expect(await enqueue([newJob(limited(1), { key: 'order-7' }), newJob(limited(1), { key: 'order-8' })])).toEqual([
+    first,
+    expect.not.stringMatching(first!),
+  ])
+  expect(await turns()).toHaveLength(2)
+})
+
+test('jobs of one request keep their order, whoever claims', async () => {
+  const jobs = many(20, limited(1))
+  await enqueue(jobs)
+  const order: string[] = []
+  for (let i = 0; i < jobs.length; i++) {
+    const [job] = await claim(1 + (i % 4))
+    order.push(job!.id)
+    await finish(1 + (i % 4), [job!])
+  }
+  expect(order).toEqual(jobs.map((job) => job.id))
+})
+
+test('accepted, claimed, finished and canceled at the same time by many: never more than the limit, and nothing is left', async () => {
+  const max = { a: 1, b: 2, c: 5 } as Record<string, number>
+  const running: Record<string, number> = { a: 0, b: 0, c: 0 }
+  const keyOf = new Map<string, string>()
+  let wanted = 0
+  let over = 0
+  let most = 0
+  const accept = async () => {
+    for (let i = 0; i < 40; i++) {
+      const jobs = Array.from({ length: 1 + (i % 3) }, (_, n) => {
+        const key = 'abc'[(i + n) % 3]!
+        const job = newJob({ key, max: max[key]! })
+        keyOf.set(job.id, key)
+        return job
+      })
+      wanted += jobs.length
+      await enqueue(jobs)
+      if (i % 5 === 4 && (await cancel(jobs[0]!.id)) === 'canceled') over += 1
+    }
+  }
+  const accepting = new AbortController()
+  const work = async (workerId: number) => {
+    while (!accepting.signal.aborted || over < wanted) {
+      const jobs = await claim(workerId, 2)
+      for (const { id } of jobs) {
+        const key = keyOf.get(id)!
+        running[key]! += 1
+        most = Math.max(most, running[key]! - max[key]!)
+      }
+      for (const { id } of jobs) running[keyOf.get(id)!]! -= 1
+      if (jobs.length > 0) await finish(workerId, jobs)
+      over += jobs.length
+    }
+  }
+  const accepted = Promise.all([accept(), accept(), accept()]).then(() => accepting.abort())
+  await Promise.all([accepted, ...[1, 2, 3, 4].map(work)])
+  expect(most).toBe(0)
+  expect(await turns()).toEqual([])
+  expect((await db.pool.query('select count(*)::integer as n from job_done')).rows).toEqual([{ n: wanted }])
+}, 60_000)
+
+const args = async (id: string) =>
+  JSON.parse(((await db.pool.query('select args from job where id = $1', [id])).rows[0] as { args: string }).args) as object
+const debounce = (more: Partial<Turn['debounce'] & object> = {}): Turn => ({
+  key: 'free',
+  debounce: { key: 'd', ms: hourMs, ...more },
+})
+const inTwoHours = () => new Date(Date.now() + 2 * hourMs)
+
+test('a job that is debounced waits, absorbs the later ones, and runs once with the last arguments', async () => {
+  const [first] = await enqueue([newJob(debounce(), { args: '{"x":1}' })])
+  expect(await enqueue([newJob(debounce(), { args: '{"x":2}' }), newJob(debounce(), { args: '{"x":3}' })])).toEqual([
+    first,
+    first,
+  ])
+  expect(await claim()).toEqual([])
+  expect(await args(first!)).toEqual({ x: 3 })
+  expect(await dueTurns(db.pool, { turnsMax: 10, now: inTwoHours() })).toEqual(['t'])
+  const [job] = await claim()
+  expect(job!.id).toBe(first)
+  const [next] = await enqueue([newJob(debounce())])
+  expect(next).not.toBe(first)
+  expect(await broken()).toEqual([])
+})
+
+test('arguments that are accumulated are the arrays of all', async () => {
+  const turn = debounce({ merge: ['list'] })
+  const [first] = await enqueue([
+    newJob(turn, { args: '{"list":[1],"x":1}' }),
+    newJob(turn, { args: '{"list":[2,{"a":"b"}],"x":2}' }),
+    newJob(turn, { args: '{"list":[],"x":3}' }),
+  ])
+  expect(await args(first!)).toEqual({ list: [1, 2, { a: 'b' }], x: 3 })
+})
+
+test('a job absorbs so many, or for so long, and no more', async () => {
+  const few = debounce({ amount: 2 })
+  const [first, second] = await enqueue([newJob(few), newJob(few)])
+  expect(second).toBe(first)
+  expect((await enqueue([newJob(few)]))[0]).toBe(first)
+  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual(['t'])
+  const soon = debounce({ key: 'e', within: 0 })
+  const [one] = await enqueue([newJob(soon)])
+  expect((await enqueue([newJob(soon)]))[0]).toBe(one)
+  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual(['t'])
+  expect((await enqueue([newJob(soon)]))[0]).not.toBe(one)
+})
+
+test('a key of the caller’s own that was absorbed stays with the job that absorbed it', async () => {
+  const [first] = await enqueue([newJob(debounce(), { key: 'one' })])
+  expect(await enqueue([newJob(debounce(), { key: 'two' })])).toEqual([first])
+  expect(await enqueue([newJob(debounce(), { key: 'two' })])).toEqual([first])
+  const { rows } = await db.pool.query('select debounced from turn')
+  expect(rows).toEqual([{ debounced: 1 }])
+})
+
+test('debounced jobs of a limited key wait for their turn when their time has come', async () => {
+  await enqueue([newJob(limited(1))])
+  const [waits] = await enqueue([newJob(limited(1, { debounce: { key: 'd', ms: 1 } }))])
+  await dueTurns(db.pool, { turnsMax: 10, now: inTwoHours() })
+  const [job] = await claim()
+  expect(job!.id).not.toBe(waits)
+  await finish(1, [job!])
+  expect(idsOf(await claim())).toEqual([waits])
+})
+
+const makers = createTurnMakers(defaultLimits)
+async function turnOf(value: Parameters<typeof turnRuleOf>[0], given: object, more: { path?: string } = {}): Promise<Turn> {
+  const version = { workspaceId: 'main', kind: 'flow', path: 'a/b', versionId: '7', ...more } as const
+  return (await makers.of(turnRuleOf(value), version))!.turnOf(JSON.stringify(given))
+}
+
+test('keys: the path, a template over arguments, an expression', async () => {
+  const keyOf = async (...given: Parameters<typeof turnOf>) => (await turnOf(...given)).key
+  expect(await keyOf({ concurrent_limit: 1 }, { x: 1 })).toBe(await keyOf({ concurrent_limit: 1 }, { x: 2 }))
+  expect(await keyOf({ concurrent_limit: 1 }, {})).not.toBe(await keyOf({ concurrent_limit: 1 }, {}, { path: 'a/c' }))
+  const custom = { concurrent_limit: 3, concurrency_key: 'api-$workspace-$args[user.id]-$args[none]' }
+  expect(await turnOf(custom, { user: { id: 'ann' } })).toEqual({ key: 'limit api-main-ann-null', max: 3 })
+  expect(await keyOf(custom, { user: { id: 1 } }, { path: 'a/c' })).toBe(await keyOf(custom, { user: { id: 1 } }))
+  const ordered = { ordering_key: 'flow_input.account ?? "none"' }
+  expect(await turnOf(ordered, { account: 'x' })).toEqual({ key: 'order main/flow/a/b "x"', max: 1 })
+  expect(await keyOf(ordered, { account: 'x'.repeat(1_000) })).toHaveLength(300 - 80 + 2 + 64)
+  await expect(turnOf({ ordering_key: 'flow_input.a.b()' }, { a: {} })).rejects.toThrow('the ordering key of these arguments')
+})
