@@ -182,6 +182,7 @@ create table signal (
   approved boolean not null,
   payload json not null,
   created_at timestamptz not null default clock_timestamp(),
+  account text, -- of a sender who was logged in
   primary key (job_id, seq),
   unique (job_id, step, resume_id)
 );
@@ -191,6 +192,11 @@ create table job_wait (
   job_id uuid not null,
   key integer not null,
   until timestamptz not null,
+  step integer, -- of a wait for answers: to which of the job's steps
+  wanted integer, -- how many answers more will do
+  answered_by text, -- by whom: anyone, a member, another member than who started the job
+  module_id text, -- the module that waits, and the version of the flow that it is in
+  version_id bigint,
   primary key (job_id, key)
 );
 

@@ -2,6 +2,7 @@
 import type { Command } from 'commander'
 import type { Job, PoisonJob, ReplayOptions } from '../client/client.ts'
 import { EngineError } from '../core/errors.ts'
+import type { Json } from '../core/json.ts'
 import { connect } from './connect.ts'
 import { treeText } from './job_tree.ts'
 import { faint, note, print, printJson, table } from './output.ts'
@@ -15,6 +16,7 @@ export function addJobCommands(program: Command): void {
     .option('-n, --count <n>', 'how many, newest first', '30')
     .option('--path <path>', 'only jobs of this flow')
     .option('--running', 'only jobs that run now')
+    .option('--waiting', 'only jobs that wait for an answer')
     .option('--failed', 'only jobs that failed')
     .option('--poisoned', 'only jobs given up because their workers died of them: how often, and as what they were replayed')
     .description('the newest jobs')
@@ -36,6 +38,30 @@ export function addJobCommands(program: Command): void {
     .option('--reason <text>', 'kept with the job')
     .description('ask a job to stop')
     .action(cancel)
+
+  clientCommand(job.command('resume'))
+    .argument('<id>', 'a job that waits for an answer, or the step of it that does')
+    .argument('[payload]', 'what the flow goes on with: JSON, or a text', 'null')
+    .description('answer what a job waits for')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  millrace job list --waiting
+  millrace job resume 019ac0de-7000-7000-8000-000000000000
+  millrace job resume 019ac0de-7000-7000-8000-000000000000 '{"ok": true}'`,
+    )
+    .action((id: string, payload: string, options: ClientOptions) =>
+      answer(id, { approved: true, payload: jsonOr(payload) }, options),
+    )
+
+  clientCommand(job.command('disapprove'))
+    .argument('<id>', 'a job that waits for an answer, or the step of it that does')
+    .argument('[payload]', 'why: JSON, or a text', 'null')
+    .description('refuse what a job waits for: it fails, unless its flow goes on then')
+    .action((id: string, payload: string, options: ClientOptions) =>
+      answer(id, { approved: false, payload: jsonOr(payload) }, options),
+    )
 
   clientCommand(job.command('replay'))
     .argument('[ids...]', 'jobs that are over')
@@ -79,6 +105,7 @@ interface ListOptions extends ClientOptions {
   count: string
   path?: string
   running?: boolean
+  waiting?: boolean
   failed?: boolean
   poisoned?: boolean
 }
@@ -86,7 +113,8 @@ interface ListOptions extends ClientOptions {
 async function list(options: ListOptions): Promise<void> {
   const count = wholeNumber(options.count, '--count', { min: 1, max: 1_000 })
   if (options.poisoned) return listPoisoned(options, count)
-  const filter = { count, path: options.path, running: options.running, success: options.failed ? false : undefined }
+  const { path, running, waiting, failed } = options
+  const filter = { count, path, running, waiting, success: failed ? false : undefined }
   const jobs = await connect(options).jobs(filter)
   if (options.json) return printJson(jobs)
   if (jobs.length === 0) return note('no such jobs')
@@ -107,6 +135,7 @@ function poisonRow(job: PoisonJob): string[] {
 
 function stateOf(job: Job): string {
   if (job.type === 'CompletedJob') return job.canceled ? 'canceled' : job.success ? 'success' : 'failure'
+  if (job.suspend) return 'waiting'
   return job.running ? 'running' : 'queued'
 }
 
@@ -186,6 +215,20 @@ async function restart(id: string, options: RestartCommandOptions): Promise<void
   }
   if (!options.json) note(fresh)
   printJson(await client.result(fresh))
+}
+
+async function answer(id: string, said: { approved: boolean; payload: Json }, options: ClientOptions): Promise<void> {
+  await connect(options).answer(id, said)
+  if (options.json) printJson({ id, ...said })
+  else print(`${said.approved ? 'answered' : 'refused'} what job ${id} waits for`)
+}
+
+function jsonOr(text: string): Json {
+  try {
+    return JSON.parse(text) as Json
+  } catch {
+    return text
+  }
 }
 
 interface ReplayCommandOptions extends ClientOptions {

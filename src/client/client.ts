@@ -91,6 +91,8 @@ export interface Job {
   started_at?: string | null
   duration_ms?: number
   running?: boolean
+  /** It waits for answers. */
+  suspend?: number
   success?: boolean
   canceled?: boolean
   completed_at?: string
@@ -344,10 +346,11 @@ export class Client {
   }
 
   /** Newest first. `success`: only finished ones that ended so. */
-  jobs(filter: { path?: string; running?: boolean; success?: boolean; count?: number } = {}): Promise<Job[]> {
+  jobs(filter: { path?: string; running?: boolean; waiting?: boolean; success?: boolean; count?: number } = {}): Promise<Job[]> {
     const query = new URLSearchParams({ per_page: String(filter.count ?? 30) })
     if (filter.path !== undefined) query.set('script_path_exact', filter.path)
     if (filter.running !== undefined) query.set('running', String(filter.running))
+    if (filter.waiting !== undefined) query.set('suspended', String(filter.waiting))
     if (filter.success !== undefined) query.set('success', String(filter.success))
     return this.#json('GET', `jobs/list${suffix(query)}`)
   }
@@ -388,6 +391,20 @@ export class Client {
   /** Asks a job to stop. */
   async cancel(id: string, reason = ''): Promise<void> {
     await this.request('POST', `jobs_u/queue/cancel/${id}`, JSON.stringify(reason === '' ? {} : { reason }))
+  }
+
+  /** Answers what a job waits for (of several steps that wait, the one whose time is over first; a step's id names it), or refuses it. */
+  async answer(id: string, { approved = true, payload = null }: { approved?: boolean; payload?: Json } = {}): Promise<void> {
+    await this.request('POST', `jobs_u/flow/resume_suspended/${id}`, JSON.stringify({ approved, payload }))
+  }
+
+  /** URLs by which whoever has them answers or refuses a step (its id), or whatever of a job waits next (a job's id). */
+  resumeUrls(
+    id: string,
+    { resumeId = Math.floor(Math.random() * 2 ** 32), approver }: { resumeId?: number; approver?: string } = {},
+  ): Promise<{ approvalPage: string; resume: string; cancel: string }> {
+    const query = new URLSearchParams(approver === undefined ? {} : { approver })
+    return this.#json('GET', `jobs/resume_urls/${id}/${resumeId}${suffix(query)}`)
   }
 
   /** Workers and queue, for whoever may see all: counters that grow, of which two answers give a rate. */

@@ -33,6 +33,7 @@ import { jobRoutes } from './routes/jobs.ts'
 import { metaRoutes } from './routes/meta.ts'
 import { replayRoutes } from './routes/replays.ts'
 import { restartRoutes } from './routes/restarts.ts'
+import { resumeRoutes } from './routes/resume.ts'
 import { runRoutes } from './routes/run.ts'
 import { runWaitRoutes } from './routes/run_wait.ts'
 import { scriptRoutes } from './routes/scripts.ts'
@@ -133,7 +134,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
       routes(scope, parts)
   })
   // Bodies of these are text until they are arguments, so they have scopes of their own.
-  for (const routes of [runRoutes, runWaitRoutes]) await app.register(async (scope) => routes(scope as App, parts))
+  for (const routes of [runRoutes, runWaitRoutes, resumeRoutes]) await app.register(async (scope) => routes(scope as App, parts))
 
   const listen = failpoints ? listenerWithFailpoints(failpoints) : createListener
   let listener: Listener | null = null

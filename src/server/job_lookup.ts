@@ -12,7 +12,7 @@ import { uuidOf, type ServerParts } from './parts.ts'
 
 export type Found = { kind: 'job'; id: string; job: JobRow } | { kind: 'inside'; id: string; inside: Inside }
 
-type Look = Pick<ServerParts, 'reads' | 'histories'>
+export type Look = Pick<ServerParts, 'reads' | 'histories'>
 
 export const noJob = (id: string): EngineError =>
   new EngineError('E_NOT_FOUND', `no job ${id} in this workspace (finished jobs are dropped after the time of retention)`, {

@@ -50,6 +50,8 @@ export type Access =
   | 'public'
   /** Any valid token, whatever its scopes. */
   | 'anyone'
+  /** Whoever has the URL, which is signed; the handler sees to it, and asks callerOf() who that is. */
+  | 'signed'
   | {
       domain: 'users' | 'workspaces' | 'workers' | 'scripts' | 'flows' | 'jobs'
       action: 'read' | 'write' | 'run'

@@ -2,7 +2,8 @@
 //   T1. `jt_<payload>_<hmac>`: payload is base64url of [job id, workspace, account, expiry in ms]; hmac is hex HMAC-SHA256.
 //   T2. The key is made once per installation; every server and worker of it reads the same.
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
-import { run, type Database } from './db.ts'
+import type { Database } from './db.ts'
+import { settingOrMade } from './settings.ts'
 
 export interface JobToken {
   jobId: string
@@ -44,10 +45,6 @@ export async function createJobTokens(db: Database): Promise<JobTokens> {
 }
 
 async function signingKey(db: Database): Promise<Buffer> {
-  const made = JSON.stringify(randomBytes(32).toString('hex'))
-  for (;;) {
-    const [row] = await run<{ value: string }>(db.pool, 'setting_get_or_create', ['job_token_key', made])
-    if (row) return Buffer.from(JSON.parse(row.value) as string, 'hex')
-    // Another process made it while this statement ran: its snapshot did not see the row yet.
-  }
+  const key = await settingOrMade(db.pool, 'job_token_key', randomBytes(32).toString('hex'))
+  return Buffer.from(key as string, 'hex')
 }

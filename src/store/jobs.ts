@@ -180,8 +180,19 @@ export interface Release {
   parkMs: number | null
   wanted?: number
   seen?: number
-  /** Times of its waits, to be kept for it. */
-  waits?: readonly { key: number; ms: number }[] | null
+  /** Its waits, to be kept for it. */
+  waits?: readonly ReleasedWait[] | null
+}
+
+/** A time; and, where answers end it sooner: to which step, how many, by whom, and which module asks for them. */
+export interface ReleasedWait {
+  key: number
+  ms: number
+  step?: number
+  wanted?: number
+  by?: string
+  module?: string
+  version?: string
 }
 
 /** Gives jobs back to the queue. `strangers`: those that were no longer ours. `tags`: of those that are ready. */

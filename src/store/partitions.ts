@@ -128,6 +128,8 @@ async function deleteRest(client: pg.Client, options: { firstKeptMs: number; key
   await run(client, 'delete_old_progress', [firstKeptId, firstKeptMs])
   await run(client, 'delete_old_replays', [firstKeptId])
   await run(client, 'delete_old_user_states', [firstKeptId])
+  await run(client, 'delete_left_signals', [])
+  await run(client, 'delete_left_waits', [])
   await run(client, 'delete_old_workers', [firstKeptMs])
   await run(client, 'delete_old_cached', [])
   // Keys are found by reading all of them, so only when a day has gone.

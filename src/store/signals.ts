@@ -2,8 +2,10 @@
 //   W1. Each signal counts once, however often it is sent: its sender numbers it (resume id), per step.
 //   W2. A job that is given back while a signal it has not seen is there does not wait.
 //   W3. Times are kept with the job and go by the database's clock, so that nothing begins anew after a crash.
+import type { Answerer } from '../core/flow/plan.ts'
 import type { JsonText } from '../core/json.ts'
 import { run, type Queryable } from './db.ts'
+import type { ActiveState } from './job_reads.ts'
 import { controlChannel, notify, readyAgain, workChannel, type JournalRow } from './jobs.ts'
 
 export interface Signal {
@@ -13,6 +15,8 @@ export interface Signal {
   step: number
   resumeId: number
   approver: string | null
+  /** Whose token came with it; null: nobody's, its URL was enough. */
+  account: string | null
   approved: boolean
   payload: JsonText
 }
@@ -23,6 +27,7 @@ export interface SignalRow {
   n: number
   resume_id: number
   approver: string | null
+  account: string | null
   approved: boolean
   payload: JsonText
 }
@@ -44,8 +49,8 @@ const uniqueViolation = '23505'
 
 /** False if the job is not active, or was sent this one before. Wakes whoever is to go on with it. */
 export async function sendSignal(on: Queryable, signal: Signal): Promise<boolean> {
-  const { workspaceId, jobId, step, resumeId, approver, approved, payload } = signal
-  const values = [workspaceId, jobId, step, resumeId, approver, approved, payload]
+  const { workspaceId, jobId, step, resumeId, approver, approved, payload, account } = signal
+  const values = [workspaceId, jobId, step, resumeId, approver, approved, payload, account]
   let told: { tag: string; state: string } | undefined
   try {
     ;[told] = await run<{ tag: string; state: string }>(on, 'send_signal', values)
@@ -62,6 +67,50 @@ export async function sendSignal(on: Queryable, signal: Signal): Promise<boolean
 /** Signals of jobs after those they have had (`seq`). */
 export function readSignals(on: Queryable, jobs: readonly { id: string; seq: number }[]): Promise<SignalRow[]> {
   return run<SignalRow>(on, 'read_signals', [JSON.stringify(jobs)])
+}
+
+/** A step that waits for answers. */
+export interface Waiting {
+  step: number
+  /** How many more will do. */
+  wanted: number
+  by: Answerer
+  until: Date
+  /** The module, and the version of the flow that it is in. */
+  moduleId: string
+  versionId: string
+}
+
+/** What a job that is not over waits for. */
+export interface WaitingJob {
+  state: ActiveState
+  createdBy: string
+  /** What its flow asks of who answers, where it asks most. */
+  strictest: Answerer
+  waits: Waiting[]
+}
+
+/** null: no such job, or it is over. */
+export async function readWaiting(on: Queryable, workspaceId: string, jobId: string): Promise<WaitingJob | null> {
+  type Row = Omit<WaitingJob, 'waits'> & { waits: JsonText }
+  const [row] = await run<Row>(on, 'read_waiting', [workspaceId, jobId])
+  if (!row) return null
+  const waits = (JSON.parse(row.waits) as (Omit<Waiting, 'until'> & { until: string })[]).map((wait) => ({
+    ...wait,
+    until: new Date(wait.until),
+  }))
+  return { ...row, waits }
+}
+
+export interface Answered {
+  resumeId: number
+  approver: string | null
+  approved: boolean
+}
+
+/** The answers to a step (0: those to whatever waits) so far. */
+export function readAnswers(on: Queryable, jobId: string, step: number): Promise<Answered[]> {
+  return run<Answered>(on, 'read_answers', [jobId, step])
 }
 
 export function readWaits(on: Queryable, ids: readonly string[]): Promise<WaitRow[]> {

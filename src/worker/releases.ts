@@ -4,10 +4,10 @@
 import { messageOf } from '../core/errors.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, type Database } from '../store/db.ts'
-import { recordRefusals, releaseJobs, type Release } from '../store/jobs.ts'
+import { recordRefusals, releaseJobs, type Release, type ReleasedWait } from '../store/jobs.ts'
 import type { WorkerCounters, WorkerLog } from './report.ts'
 import type { Retrying } from './retrying.ts'
-import type { Run } from './run.ts'
+import type { Run, Wait } from './run.ts'
 import type { Runs } from './runs.ts'
 
 export interface Releases {
@@ -36,8 +36,7 @@ export function createReleases(parts: {
     const parkMs = parkUntilMs === null ? null : parkUntilMs - nowMs
     const waits = run.waits ? [...run.waits.values()] : []
     // Of a single sleep the job's own time says it all.
-    const kept =
-      waits.length > 1 || wanted > 0 || parkMs === null ? waits.map(({ key, untilMs }) => ({ key, ms: untilMs - nowMs })) : []
+    const kept = waits.length > 1 || wanted > 0 || parkMs === null ? waits.map((wait) => releasedWait(wait, nowMs)) : []
     return { id, epoch, parkMs, wanted, seen: state?.signals ?? 0, waits: kept.length > 0 ? kept : null }
   }
 
@@ -85,4 +84,11 @@ export function createReleases(parts: {
       await busy
     },
   }
+}
+
+function releasedWait({ key, untilMs, wanted, cursor }: Wait, nowMs: number): ReleasedWait {
+  const ms = untilMs - nowMs
+  if (wanted === 0) return { key, ms }
+  const { id: module, suspend } = cursor.step!
+  return { key, ms, step: cursor.n, wanted, by: suspend!.by, module, version: cursor.frame.plan.versionId }
 }

@@ -148,7 +148,7 @@ export function createRuns(parts: RunsParts): Runs {
       run.records.push(row.record)
     }
     run.journaled = run.kept = past.journal.length
-    run.waited = past.signals.length > 0 || past.waits.length > 0
+    run.waited = run.job.signals > 0 || past.waits.length > 0
     const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits, planOf)
     run.state = state
     const restMs = new Map(past.waits.map((wait) => [wait.key, wait.ms]))
@@ -159,8 +159,9 @@ export function createRuns(parts: RunsParts): Runs {
       if (ms !== undefined) effect.ms = Math.max(0, ms)
       else if (run.job.waited && effect.e === 'sleep') effect.ms = 0
     }
-    act(run, outstanding)
+    carryOut(run, outstanding)
     signal(past.signals)
+    if (run.waits) parkIfIdle(run) // not before: what has come meanwhile may be what it waits for
   }
 
   function signal(signals: readonly SignalRow[]): void {
@@ -168,8 +169,7 @@ export function createRuns(parts: RunsParts): Runs {
       const run = runs.get(row.job_id)
       if (!run || run.over || !run.state || row.seq <= run.state.signals) continue
       run.waited = true
-      const { seq, n, resume_id: id, approver, approved, payload: v } = row
-      take(run, { k: 'signal', seq, n, id, approver, approved, v }, null)
+      take(run, signalOf(row, run.job.created_by), null)
     }
   }
 
@@ -262,6 +262,11 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function act(run: Run, effects: Effect[]): void {
+    carryOut(run, effects)
+    if (run.waits) parkIfIdle(run)
+  }
+
+  function carryOut(run: Run, effects: Effect[]): void {
     // Grows while it is walked: what is answered here has its effects come behind.
     for (let i = 0; i < effects.length && !run.over; i++) {
       const effect = effects[i]!
@@ -289,7 +294,6 @@ export function createRuns(parts: RunsParts): Runs {
           break
       }
     }
-    if (run.waits) parkIfIdle(run)
   }
 
   function dispatch(run: Run, effect: Effect & { e: 'start' }, effects: Effect[]): void {
@@ -538,7 +542,7 @@ export function createRuns(parts: RunsParts): Runs {
       untilMs = Math.min(untilMs, one.untilMs)
       if (one.wanted > 0) wanted = wanted === 0 ? one.wanted : Math.min(wanted, one.wanted)
     }
-    if (wanted === 0 && untilMs - clock.monotonicMs() <= limits.parkAfterMs) return
+    if (untilMs - clock.monotonicMs() <= (wanted === 0 ? limits.parkAfterMs : soonMs)) return
     run.parkUntilMs = untilMs
     run.wanted = wanted
     run.parking = true
@@ -653,12 +657,23 @@ export function createRuns(parts: RunsParts): Runs {
   }
 }
 
+/** A wait that is over, or nearly: its timer is about to say so, and to park it would end in parking it again. */
+const soonMs = 20
+
 /** Node's timers hold no more. */
 const timerMsMax = 2 ** 31 - 1
 
 /** Which cursor a record is for; nothing for the job's own. */
 function at(cursor: Cursor): { c?: number } {
   return cursor.id === 0 ? {} : { c: cursor.id }
+}
+
+function signalOf(row: SignalRow, createdBy: string): JobRecord {
+  const { seq, n, resume_id: id, approver, account, approved, payload: v } = row
+  const record: JobRecord & { k: 'signal' } = { k: 'signal', seq, n, id, approver, approved, v }
+  if (account !== null) record.by = account
+  if (account === createdBy) record.own = true
+  return record
 }
 
 const waitKinds = ['asleep', 'suspended', 'resting']

@@ -202,7 +202,10 @@ export function createWorker(parts: WorkerParts): Worker {
         claims.pump()
       },
       giveBack: (run) => releases.push(run),
-      onDropped: left,
+      onDropped: (run) => {
+        left(run)
+        claims.pump() // a job that was given back makes room
+      },
       fault: (run, error) => {
         const id = randomUUID()
         log.error({ err: error, fault: id, job: run.id }, 'a bug met while running a job')

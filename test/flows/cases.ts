@@ -16,6 +16,27 @@ export interface FlowCase {
   deploy?: Record<string, { modules: FlowModule[]; value?: Partial<FlowValue> } | { script: string; language?: string }>
   /** How often steps ran, where that matters. */
   ran?: Record<string, number>
+  /** What is sent to the job, one after another. */
+  answers?: FlowAnswer[]
+}
+
+/** An answer to a step that waits. */
+export interface FlowAnswer {
+  /** The module that waits for it, or the number of the step; absent: whatever waits next. */
+  to?: string | number
+  /** Of several waits of that module, in the order of their steps. */
+  nth?: number
+  /** Sent before the job begins; absent: once the step waits (or, without one, once any does). */
+  early?: boolean
+  /** Sent once this module waits, though it is for whatever waits. */
+  once?: string
+  approved?: boolean
+  payload?: Json
+  approver?: string
+  /** Its sender was logged in: 'test' started the job. */
+  account?: string
+  /** Of two with one id the second does not count. */
+  id?: number
 }
 
 export const js = (expr: string): InputTransform => ({ type: 'javascript', expr })

@@ -1,11 +1,13 @@
 // The flows of docs/flows come to what they say they do. A file is one flow document; documents before it (`---`) are deployed under
-// their `path`. Its first lines are comments: `# args: <JSON>` and `# result: <JSON>`.
+// their `path`. Its first lines are comments: `# args: <JSON>` and `# result: <JSON>`; `# answers: <JSON>` if it waits for some (cases.ts).
 import { readdirSync, readFileSync } from 'node:fs'
 import { beforeAll, expect, test } from 'vitest'
 import { parseAllDocuments } from 'yaml'
 import type { FlowValue } from '../../src/core/flow/definition.ts'
 import type { Json } from '../../src/core/json.ts'
 import { testEngine, type Deployed, type Engine } from '../support/engine.ts'
+import { sendAnswers } from './answers.ts'
+import type { FlowAnswer } from './cases.ts'
 
 const folder = new URL('../../docs/flows/', import.meta.url)
 const names = readdirSync(folder).filter((name) => name.endsWith('.yaml'))
@@ -23,7 +25,7 @@ beforeAll(async () => {
   await engine.work()
 })
 
-function said(text: string, what: 'args' | 'result'): Json {
+function said(text: string, what: 'args' | 'answers' | 'result'): Json {
   const line = new RegExp(`^# ${what}: (.*)$`, 'm').exec(text)
   if (!line) throw new Error(`no line "# ${what}: …"`)
   return JSON.parse(line[1]!) as Json
@@ -43,7 +45,9 @@ test.each(names)('%s', async (name) => {
   const documents = parseAllDocuments(text).map((document) => document.toJS() as Document)
   let flow: Deployed | undefined
   for (const document of documents) flow = await deploy(document, name)
-  const done = await engine.run(flow!, said(text, 'args'))
+  const id = await engine.start(flow!, said(text, 'args'))
+  if (/^# answers:/m.test(text)) await sendAnswers(engine.db, id, said(text, 'answers') as unknown as FlowAnswer[])
+  const done = await engine.done(id)
   expect({ status: done.status, result: done.result }).toEqual({ status: 'success', result: said(text, 'result') })
 })
 

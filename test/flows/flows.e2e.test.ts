@@ -1,13 +1,15 @@
 // Every flow of the tables, on a shared worker and on dedicated ones: both come to what the table says.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testEngine, type Deployed, type Done, type Engine } from '../support/engine.ts'
+import { early, late, sendAnswers } from './answers.ts'
 import { around } from './around.ts'
 import { branches } from './branches.ts'
 import type { FlowCase } from './cases.ts'
 import { loops } from './loops.ts'
 import { subflows } from './subflows.ts'
+import { waiting } from './waiting.ts'
 
-const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows }
+const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, waiting }
 // Dedicated workers have a runner per version: so many flows at a time.
 const together = 12
 
@@ -43,8 +45,12 @@ describe.each(Object.entries(areas))('%s', (area, cases) => {
         const dedicated = kind === 'dedicated'
         const flows: Deployed[] = []
         for (const [index, one] of some.entries()) flows.push(await deploy(one, `${area}/${kind}_${from + index}`, dedicated))
+        const ids = await Promise.all(flows.map((flow, index) => engine.start(flow, some[index]!.args ?? {})))
+        for (const [index, id] of ids.entries()) await sendAnswers(engine.db, id, early(some[index]!))
         const worker = await engine.work(dedicated ? flows : [])
-        done.push(...(await Promise.all(flows.map((flow, index) => engine.run(flow, some[index]!.args ?? {})))))
+        const sent = ids.map((id, index) => sendAnswers(engine.db, id, late(some[index]!)))
+        done.push(...(await Promise.all(ids.map((id) => engine.done(id)))))
+        await Promise.all(sent)
         await worker.stop()
       }, 60_000)
       test.each(some.map((one, index) => [one.name, index] as const))('%s', (_name, index) => {

@@ -1,7 +1,8 @@
 // The flows of the simulation, what their steps give, and what their jobs must come to.
 //   F1. The outcome of attempt n of a step is a function of (job, step, n, arguments): running it again gives the same.
 //   F2. `expected` interprets a flow as its reader would, step by step; it shares nothing with the machine.
-//   F3. Where bodies run in parallel the numbers of attempts depend on who was first: only what a job comes to is expected.
+//   F3. Steps named ask… are answered by whoever stands around (answersTo), steps named quiet… by nobody.
+//   F4. Where bodies run in parallel the numbers of attempts depend on who was first: only what a job comes to is expected.
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
 import { modulesOf } from '../../src/core/flow/modules.ts'
 import type { Built } from '../../src/core/flow/plan.ts'
@@ -25,6 +26,8 @@ export interface SimFlow {
   /** Arguments with which every branch of it is taken now and then. */
   args: (whole: (below: number) => number) => FlowArgs
   anyOrder?: boolean
+  /** Numbers of steps that wait, where they are not those that `expected` counts; 0: answered through their job. */
+  numbers?: Record<string, number>
 }
 
 function step(id: string, expr: string, more: Partial<FlowModule> = {}): FlowModule {
@@ -146,7 +149,83 @@ export const flows: readonly SimFlow[] = [
     args: itemsOf,
     anyOrder: true,
   },
+  {
+    name: 'two answers, then a time that passes',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        step('ask_b', 'results.a', { suspend: { required_events: 2, timeout: 600 } }),
+        step('flaky_c', 'resume', { retry: { constant: { attempts: 5, seconds: 0 } } }),
+        step('quiet_d', 'results.a', { suspend: { required_events: 1, timeout: 1.5, on_timeout: { value: 5 } } }),
+        step('e', 'results.quiet_d'),
+      ],
+    },
+    args: plain,
+  },
+  {
+    name: 'an answer to whatever waits, strict',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        step('ask_b', 'results.a', { suspend: { required_events: 1, timeout: 600 } }),
+        step('c', 'resume'),
+      ],
+      durability: 'strict',
+    },
+    args: plain,
+    numbers: { ask_b: 0 },
+  },
+  {
+    name: 'parallel branches that wait',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        {
+          id: 'p',
+          value: {
+            type: 'branchall',
+            parallel: true,
+            branches: [
+              { modules: [step('ask_b', 'results.a', { suspend: { required_events: 2, timeout: 600 } }), step('c', 'resume')] },
+              { modules: [step('ask_d', 'results.a', { suspend: { required_events: 1, timeout: 600 } }), step('e', 'resume')] },
+              { modules: [step('f', 'flow_input.x', { sleep: { type: 'static', value: 1.5 } }), step('g', 'results.f')] },
+            ],
+          },
+        },
+        step('h', 'results.p'),
+      ],
+    },
+    args: plain,
+    anyOrder: true,
+    // The branches begin in one go: 2 is p, and each branch has a number of its own before its first step's.
+    numbers: { ask_b: 4, ask_d: 6 },
+  },
 ]
+
+/** Answers to a step that waits: all of them approve, or the first one refuses. */
+export function answersTo(jobId: string, module: FlowModule): { approved: boolean; v: number; count: number } {
+  const v = hash(`answer to ${module.id} of ${jobId}`) % 1_000
+  const approved = v % 8 > 0
+  return { approved, v, count: approved ? module.suspend!.required_events! : 1 }
+}
+
+export interface SimAnswer {
+  n: number
+  id: number
+  approved: boolean
+  v: number
+}
+
+/** All that are sent to a job. */
+export function answersOf(flow: SimFlow, jobId: string, args: string): SimAnswer[] {
+  const { attempts } = expected(flow, jobId, args)
+  return modulesOf(flow.value, '$').flatMap(({ module }) => {
+    if (!module.suspend || !module.id.startsWith('ask')) return []
+    const { approved, v, count } = answersTo(jobId, module)
+    const n = flow.numbers?.[module.id] ?? attempts?.findLast((attempt) => attempt.step === module.id)?.n
+    return n === undefined ? [] : Array.from({ length: count }, (_, id) => ({ n, id, approved, v }))
+  })
+}
 
 export const versions: readonly Version[] = flows.map((flow, index) => ({
   id: String(index + 1),
@@ -188,7 +267,7 @@ export interface Expected {
   status: string
   result: string
   /** Attempts, in order: the ok or err records that must be there. */
-  /** Null where they depend on who was first (F3). */
+  /** Null where they depend on who was first (F4). */
   attempts: { n: number; step: string; ok: boolean; /** Wait before it, at least. */ waitMs: number }[] | null
 }
 
@@ -197,12 +276,15 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
   const args = JSON.parse(argsText) as Record<string, unknown>
   const attempts: NonNullable<Expected['attempts']> = []
   let number = 0
+  /** The wait behind the last attempt. */
+  let pausedMs = 0
 
   interface Place {
     input: Record<string, unknown>
     results: Record<string, unknown>
     previous: unknown
     outer: Place | null
+    resume?: unknown
   }
 
   function see(expr: string, place: Place): unknown {
@@ -211,6 +293,7 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
       for (let at: Place | null = place; at; at = at.outer) if (Object.hasOwn(at.results, keys[0]!)) return at.results[keys[0]!]
       return null
     }
+    if (root === 'resume') return place.resume ?? null
     let at: unknown = place.input
     for (const key of keys) at = (at as Record<string, unknown> | null | undefined)?.[key]
     return at ?? null
@@ -227,7 +310,8 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
       const outcome = outcomeOf({ jobId, stepId: module.id, n, args: JSON.stringify({ p }) })
       const seconds = failures === 0 ? 0 : (constant?.seconds ?? (exponential?.seconds ?? 0) ** failures)
       const waitMs = seconds * 1_000 * (exponential?.random_factor ? 1 - exponential.random_factor / 100 : 1)
-      attempts.push({ n, step: module.id, ok: outcome.ok, waitMs })
+      attempts.push({ n, step: module.id, ok: outcome.ok, waitMs: waitMs + pausedMs })
+      pausedMs = 0
       if (outcome.ok) return { ok: true, value: JSON.parse(outcome.value) }
       if (failures >= more) return { ok: false, value: { error: { ...outcome.error, step_id: module.id } } }
     }
@@ -267,13 +351,29 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
     }
   }
 
+  /** What a step that waits comes to. */
+  function waitAfter(module: FlowModule, value: unknown, place: Place): { ok: boolean; value: unknown } {
+    const { timeout, on_timeout } = module.suspend!
+    delete place.resume
+    if (module.id.startsWith('quiet')) {
+      pausedMs = timeout! * 1_000
+      return { ok: true, value: on_timeout!.value }
+    }
+    const { approved, v } = answersTo(jobId, module)
+    const error = { name: 'SuspendedDisapproved', message: 'the approval was refused', step_id: module.id }
+    if (!approved) return { ok: false, value: { error } }
+    place.resume = v
+    return { ok: true, value }
+  }
+
   function runList(modules: readonly FlowModule[], place: Place): { ok: boolean; value: unknown } {
     for (const module of modules) {
       if (module.skip_if && args['skip'] === true) {
         place.results[module.id] = place.previous
         continue
       }
-      const { ok, value } = runModule(module, place)
+      const end = runModule(module, place)
+      const { ok, value } = end.ok && module.suspend ? waitAfter(module, end.value, place) : end
       place.results[module.id] = value
       if (!ok && !module.continue_on_error) return { ok, value }
       place.previous = value

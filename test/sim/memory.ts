@@ -33,6 +33,7 @@ interface SignalRow {
   n: number
   resume_id: number
   approver: string | null
+  account: string | null
   approved: boolean
   payload: string
 }
@@ -499,9 +500,10 @@ const statements: Record<string, Statement> = {
       job.signals_wanted = item.seen + item.wanted
       job.worker_id = null
       job.epoch += 1
-      const kept = store.waits.get(job.id) ?? new Map<number, number>()
-      for (const { key, ms } of item.waits ?? []) if (!kept.has(key)) kept.set(key, store.now() + ms)
-      if (kept.size > 0) store.waits.set(job.id, kept)
+      const before = store.waits.get(job.id)
+      const kept = (item.waits ?? []).map(({ key, ms }) => [key, before?.get(key) ?? store.now() + ms] as const)
+      if (kept.length > 0) store.waits.set(job.id, new Map(kept))
+      else store.waits.delete(job.id)
       rows.push({ id: job.id, tag: job.tag, ready: job.state === 'ready' })
     }
     return rows
@@ -517,18 +519,17 @@ const statements: Record<string, Statement> = {
     return [...new Set(woken.map((job) => job.tag))].map((tag) => ({ tag }))
   },
 
-  send_signal(store, [workspaceId, jobId, n, resumeId, approver, approved, payload]) {
+  send_signal(store, [workspaceId, jobId, n, resumeId, approver, approved, payload, account]) {
     const job = store.jobs.get(jobId as string)
     if (!job || job.workspace_id !== workspaceId) return []
     const signals = store.signals.get(job.id) ?? []
     if (signals.some((one) => one.n === n && one.resume_id === resumeId)) return []
     job.signals += 1
-    const wanted = job.signals_wanted ?? Infinity
-    if (job.state === 'waiting' && ((approved === false && wanted !== Infinity) || job.signals >= wanted)) {
+    if (job.state === 'waiting' && job.signals_wanted !== null && (approved === false || job.signals >= job.signals_wanted)) {
       job.state = 'ready'
       job.run_at = null
     }
-    const sent = { n, resume_id: resumeId, approver, approved, payload: text(JSON.parse(payload as string)) }
+    const sent = { n, resume_id: resumeId, approver, account, approved, payload: text(JSON.parse(payload as string)) }
     store.signals.set(job.id, [...signals, { seq: job.signals, ...sent } as SignalRow])
     return [{ tag: job.tag, state: job.state }]
   },

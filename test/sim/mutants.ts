@@ -11,18 +11,18 @@ function mutant(name: string, text: string, ...edits: Edit[]): Mutant {
 export const mutants: readonly Mutant[] = [
   mutant('finish-without-epoch', 'a finish matches any running job of the id', {
     file: memory,
-    find: `      const job = held(store, workerId, item)
-      if (!job) {
-        rows.push({ id: item.id })
-        continue
-      }
-      store.jobs.delete(job.id)`,
-    replace: `      const job = store.jobs.get(item.id)
-      if (!job || job.state !== 'running') {
-        rows.push({ id: item.id })
-        continue
-      }
-      store.jobs.delete(job.id)`,
+    find: `    const job = held(store, workerId, item)
+    if (!job) {
+      rows.push({ id: item.id })
+      continue
+    }
+    store.jobs.delete(job.id)`,
+    replace: `    const job = store.jobs.get(item.id)
+    if (!job || job.state !== 'running') {
+      rows.push({ id: item.id })
+      continue
+    }
+    store.jobs.delete(job.id)`,
   }),
   mutant('journal-without-epoch', 'records of a stale worker enter the journal', {
     file: memory,
@@ -101,8 +101,8 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('take-over-drops-the-journal', 'a job that was given back begins from nothing, its journal stays', {
     file: 'src/worker/worker.ts',
-    find: 'const journal = journals.get(job.id) ?? []',
-    replace: 'const journal: JournalRow[] = []',
+    find: 'else runs.start(job, plan, past)',
+    replace: 'else runs.start(job, plan, null)',
   }),
   mutant('unknown-claims-forgotten', 'jobs of a claim whose answer was lost are not looked for', {
     file: 'src/worker/claims.ts',
@@ -131,33 +131,58 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('strict-does-not-wait', 'a strict flow starts the next step before the result is durable', {
     file: 'src/worker/runs.ts',
-    find: '        run.held = effects\n        journal(run, goOn)\n        return',
-    replace: '        journal(run, null)',
+    find: '      run.held = run.held ? [...run.held, ...effects] : effects\n      journal(run, goOn)\n      return',
+    replace: '      journal(run, null)',
   }),
   mutant('decisions-not-recorded', 'what an expression or a draw decided is not in the journal', {
     file: 'src/worker/runs.ts',
-    find: '    run.records.push(printRecord(record))\n    advance(',
-    replace: '    advance(',
+    find: '    run.records.push(\n      printRecord(record, !(only',
+    replace: "    if (record.k !== 'pick') run.records.push(\n      printRecord(record, !(only",
   }),
   mutant('park-before-its-journal', 'a job is parked without its records', {
     file: 'src/worker/runs.ts',
-    find: '    journal(run, park)\n  }\n\n  function park',
-    replace: '    park(run)\n  }\n\n  function park',
+    find: '    journal(run, parkStill)',
+    replace: '    park(run)',
   }),
   mutant('woken-too-early', 'a parked job is due two seconds before its time', {
     file: memory,
-    find: `job.state === 'parked' && job.run_at! <= nowMs)`,
-    replace: `job.state === 'parked' && job.run_at! - 2_000 <= nowMs)`,
+    find: 'job.run_at !== null && job.run_at <= nowMs)',
+    replace: 'job.run_at !== null && job.run_at - 2_000 <= nowMs)',
   }),
   mutant('parked-by-the-workers-clock', 'how long a job is parked is measured on the wall clock of a worker', {
     file: 'src/worker/releases.ts',
-    find: 'parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs()',
-    replace: 'parkUntilMs === null ? null : parkUntilMs - clock.monotonicMs() + (clock.nowMs() % 86_400_000) / 1_000',
+    find: 'parkUntilMs === null ? null : parkUntilMs - nowMs',
+    replace: 'parkUntilMs === null ? null : parkUntilMs - nowMs + (clock.nowMs() % 86_400_000) / 1_000',
   }),
   mutant('wait-waited-again', 'a job whose parked wait is over waits once more', {
     file: 'src/worker/runs.ts',
-    find: 'if (run.job.waited) for (const effect',
-    replace: 'if (false) for (const effect',
+    find: "if (run.job.waited && effect.e === 'sleep') effect.ms = 0",
+    replace: "if (false && effect.e === 'sleep') effect.ms = 0",
+  }),
+  mutant('answer-wakes-nobody', 'a waiting job that has all its answers stays where it is', {
+    file: memory,
+    find: `    if (job.state === 'waiting' && job.signals_wanted !== null && (approved`,
+    replace: `    if (job.state !== 'waiting' && job.signals_wanted !== null && (approved`,
+  }),
+  mutant('released-blind', 'a job is given back to wait though an answer came that its worker has not seen', {
+    file: memory,
+    find: 'const unseen = job.signals > item.seen',
+    replace: 'const unseen = false',
+  }),
+  mutant('answer-counted-twice', 'an answer that is sent again counts again', {
+    file: memory,
+    find: '    if (signals.some((one) => one.n === n && one.resume_id === resumeId)) return []\n',
+    replace: '',
+  }),
+  mutant('answers-not-looked-at', 'a job that was answered is parked again before its answers are taken', {
+    file: 'src/worker/runs.ts',
+    find: '    carryOut(run, outstanding)\n',
+    replace: '    act(run, outstanding)\n',
+  }),
+  mutant('time-over-unseen', 'a job whose wait for answers has taken too long is not woken', {
+    file: memory,
+    find: "['parked', 'waiting'].flatMap",
+    replace: "['parked'].flatMap",
   }),
   mutant('answered-before-the-commit', 'a request is answered before its job is stored', {
     file: 'src/store/enqueuer.ts',

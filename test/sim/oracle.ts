@@ -6,9 +6,10 @@
 //                        by the worker that holds the job; strict: not before the record before it is durable
 //     in time            no attempt before its wait is over, no job before its time
 //     accepted is kept   what a caller was told is stored, once per key
+//     answered once      no answer counts twice
 //   Liveness, some time after the faults have stopped: every job is over, every caller has its answer, nobody holds anything.
 import { epochMs, type World } from './world.ts'
-import { expected, flows, type Expected } from './flows.ts'
+import { answersOf, expected, flows, type Expected, type SimAnswer } from './flows.ts'
 import type { DoneRow, JobRow, MemoryStore, Watch } from './memory.ts'
 
 export interface Asked {
@@ -21,7 +22,7 @@ export interface Asked {
   canceled: boolean
 }
 
-type StepRecord = { k: string; n?: number; s?: string; v?: unknown }
+type StepRecord = { k: string; n?: number; s?: string; v?: unknown; id?: number }
 
 const steps = ['ok', 'err']
 
@@ -33,7 +34,7 @@ export class Oracle {
   readonly #world: World
   readonly #claims = new Map<string, { workerId: number; epoch: number; times: number }>()
   readonly #executed = new Set<string>()
-  readonly #failedAtMs = new Map<string, number>()
+  readonly #endedAtMs = new Map<string, number>()
   readonly #expected = new Map<string, Expected>()
   store!: MemoryStore
 
@@ -79,16 +80,22 @@ export class Oracle {
     const before = attempts?.[at - 1]?.n
     if (call.strict && before !== undefined && !durable(before))
       this.#world.fail(`attempt ${n} of ${id} (strict) begins before ${before} is durable`)
-    const failed = this.#failedAtMs.get(`${id} ${before}`)
+    const ended = this.#endedAtMs.get(`${id} ${before}`)
     const waitMs = attempts?.[at]?.waitMs ?? 0
-    if (waitMs > 0 && failed !== undefined && this.#world.nowMs < failed + waitMs - 1) {
-      this.#world.fail(`attempt ${n} of ${id} begins ${failed + waitMs - this.#world.nowMs} ms early`)
+    if (waitMs > 0 && ended !== undefined && this.#world.nowMs < ended + waitMs - 1) {
+      this.#world.fail(`attempt ${n} of ${id} begins ${ended + waitMs - this.#world.nowMs} ms early`)
     }
   }
 
-  failed(id: string, n: number): void {
+  ended(id: string, n: number): void {
     const at = `${id} ${n}`
-    if (!this.#failedAtMs.has(at)) this.#failedAtMs.set(at, this.#world.nowMs)
+    if (!this.#endedAtMs.has(at)) this.#endedAtMs.set(at, this.#world.nowMs)
+  }
+
+  /** What is to be sent to a job. */
+  answersOf(id: string): SimAnswer[] {
+    const { flow, args } = this.askedFor(id)
+    return answersOf(flows[flow]!, id, args)
   }
 
   #claimed(job: JobRow): void {
@@ -122,6 +129,9 @@ export class Oracle {
         return this.#world.fail(`record ${at + 1} of ${id} is ${JSON.stringify(told[at])}; its journal says ${record}`)
       }
     }
+    const answers = told.filter((record) => record.k === 'signal').map(({ n, id }) => `${n} ${id}`)
+    if (answers.length > 0) this.#world.mark('finished with answers')
+    if (new Set(answers).size < answers.length) return this.#world.fail(`an answer to ${id} counted twice: ${answers.join()}`)
     const outcomes = told.filter((record) => steps.includes(record.k))
     const asked = this.askedFor(id)
     for (const { k, n } of outcomes) {
@@ -161,6 +171,10 @@ export class Oracle {
 
   /** Everything that was accepted is over. */
   atRest(): boolean {
-    return this.store.jobs.size === 0 && [...this.acked.values()].every((id) => this.store.done.has(id))
+    const { jobs, waits, done } = this.store
+    if (jobs.size > 0 || ![...this.acked.values()].every((id) => done.has(id))) return false
+    // (An answer that comes in the last moment may be left: retention takes it.)
+    if (waits.size > 0) this.#world.fail(`of jobs that are over, times are left: ${[...waits.keys()].join()}`)
+    return true
   }
 }

@@ -9,9 +9,10 @@ import type { Call, RunnerPool } from '../../src/runner/pool_types.ts'
 import { createWaiters, type Waiters } from '../../src/server/waiters.ts'
 import { createEnqueuer, type Enqueuer } from '../../src/store/enqueuer.ts'
 import { cancelJob, doneChannel, type NewJob } from '../../src/store/jobs.ts'
+import { sendSignal } from '../../src/store/signals.ts'
 import type { StepCall } from '../../src/worker/run.ts'
 import { createWorker } from '../../src/worker/worker.ts'
-import { flowPath, flows, outcomeOf, tag, versions, workspace } from './flows.ts'
+import { flowPath, flows, outcomeOf, tag, versions, workspace, type SimAnswer } from './flows.ts'
 import { createNetwork, type Network } from './network.ts'
 import { Oracle } from './oracle.ts'
 import { epochMs, Process, World } from './world.ts'
@@ -300,6 +301,7 @@ function submitter(parts: {
               void server.waiters.poll()
             }
             if (world.chance() < 0.15) cancel(server, stored!)
+            answerAll(stored!)
           })
         },
         () => {
@@ -329,6 +331,50 @@ function submitter(parts: {
       )
     })
   }
+
+  const answered = new Set<string>()
+
+  /** Whoever stands around answers what the job waits for: early or late, some twice, again if they are not told. */
+  function answerAll(id: string): void {
+    if (answered.has(id)) return // a key met again
+    answered.add(id)
+    for (const one of oracle.answersOf(id)) {
+      const atMs = world.nowMs + world.between(0, 3_000)
+      world.at(atMs, () => answer(id, one))
+      if (world.chance() < 0.4) world.at(atMs + world.between(0, 300), () => answer(id, one))
+    }
+  }
+
+  function answer(jobId: string, one: SimAnswer): void {
+    const server = [...servers][world.whole(servers.size)]
+    let heard = false
+    const again = (): void => {
+      if (heard) return
+      heard = true
+      world.mark('answer sent again')
+      answer(jobId, one)
+    }
+    world.at(world.nowMs + clientGivesUpMs, again)
+    if (!server) return
+    server.process.run(() => {
+      const { n: step, id: resumeId, approved, v } = one
+      const who = { workspaceId: workspace, jobId, approver: null, account: null }
+      sendSignal(network.databaseOf(server.process).pool, { ...who, step, resumeId, approved, payload: JSON.stringify(v) }).then(
+        (taken) => {
+          heard = true
+          world.mark(taken ? 'answer taken' : 'answer refused')
+        },
+        () => server.process.after(1, again),
+      )
+    })
+  }
+
+  /** Jobs whose callers were never told of them are found by looking. */
+  function look(): void {
+    for (const id of network.store.jobs.keys()) answerAll(id)
+    world.at(world.nowMs + 1_500, look)
+  }
+  look()
 
   return (op) => {
     const flow = world.whole(flows.length)
@@ -362,11 +408,9 @@ function poolOf(process: Process, oracle: Oracle): RunnerPool {
         process.after(ms, () => {
           if (settled.has(call)) return
           settled.add(call)
+          oracle.ended(run.id, n)
           if (outcome.ok) call.succeeded(outcome.value, Math.round(ms))
-          else {
-            oracle.failed(run.id, n)
-            call.failed(outcome.error, Math.round(ms))
-          }
+          else call.failed(outcome.error, Math.round(ms))
         })
       })
     },

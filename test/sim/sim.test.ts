@@ -29,8 +29,16 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'cut',
   ]
   const ways = ['notification lost', 'stuck on the way', 'applied after its connection was cut', 'refused']
-  const statements = ['claim_jobs', 'finish_jobs', 'append_journal', 'release_jobs', 'give_back_jobs', 'enqueue_keyed_jobs']
-  const branches = ['claimed again', 'finished with a journal', 'key met again', 'canceled', 'answered']
+  const statements = [
+    'claim_jobs',
+    'finish_jobs',
+    'append_journal',
+    'release_jobs',
+    'give_back_jobs',
+    'enqueue_keyed_jobs',
+    'send_signal',
+  ]
+  const branches = ['claimed again', 'finished with a journal', 'key met again', 'canceled', 'answered', 'finished with answers']
   for (const mark of [...drawn, ...ways, ...statements.map((name) => `reply lost: ${name}`), ...branches]) {
     expect(sums.marks[mark] ?? 0, mark).toBeGreaterThan(10)
   }

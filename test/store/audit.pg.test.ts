@@ -16,6 +16,7 @@ import {
   claimJobs,
   finishJobs,
   finishTurns,
+  finishWaited,
   newJobId,
   reapWorkers,
   recordRefusals,
@@ -24,6 +25,7 @@ import {
   type ClaimedJob,
   type NewJob,
 } from '../../src/store/jobs.ts'
+import { sendSignal } from '../../src/store/signals.ts'
 import { testDatabase } from '../support/database.ts'
 
 const db = await testDatabase()
@@ -80,10 +82,16 @@ function record(job: { id: string }, { k, n, s }: Step): string {
 const entry = (job: ClaimedJob, n: number, text: string): string =>
   `[{"id":"${job.id}","epoch":${job.epoch},"n":${n},"record":${text}}]`
 
-async function finish(job: ClaimedJob, workerId: number, steps: string[], status = 'success'): Promise<string[]> {
+async function finish(
+  job: ClaimedJob,
+  workerId: number,
+  steps: string[],
+  status = 'success',
+  by = finishJobs,
+): Promise<string[]> {
   const client = await db.connect({ name: `millrace commit ${workerId}` })
   const document = `[{"id":"${job.id}","epoch":${job.epoch},"status":"${status}","result":{"x":1},"steps":[${steps.join(',')}]}]`
-  const strangers = await finishJobs(client, workerId, document)
+  const strangers = await by(client, workerId, document)
   await client.end()
   return strangers
 }
@@ -155,6 +163,22 @@ beforeAll(async () => {
   expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual(['t'])
   const second = await claim(1)
   await finish(second, 1, [failed, record(second, { k: 'ok', n: 2, s: 'a' }), record(second, { k: 'ok', n: 3, s: 'b' })])
+
+  // A step that waits for an answer and gets it, and one that waits.
+  for (const name of ['answered', 'asking']) {
+    await accept(name, name === 'answered' ? 'ok' : null)
+    const asking = await claim(1)
+    const before = record(asking, { k: 'ok', n: 1, s: 'a' })
+    await appendJournal(db.pool, 1, entry(asking, 1, before))
+    const waits = [{ key: 5, ms: hourMs, step: 1, wanted: 1, by: 'anyone', module: 'a', version: versionId }]
+    await releaseJobs(db.pool, 1, [{ id: asking.id, epoch: asking.epoch, parkMs: hourMs, wanted: 1, seen: 0, waits }])
+    if (name === 'asking') continue
+    const answer = { workspaceId: 'main', jobId: asking.id, step: 1, resumeId: 7, approver: null, account: null }
+    expect(await sendSignal(db.pool, { ...answer, approved: true, payload: '5' })).toBe(true)
+    const answered = await claim(1)
+    const signal = '{"k":"signal","seq":1,"n":1,"id":7,"approver":null,"approved":true,"v":5}'
+    await finish(answered, 1, [before, signal, record(answered, { k: 'ok', n: 2, s: 'b' })], 'success', finishWaited)
+  }
 
   const cancel = (id: string) => cancelJob(db.pool, { workspaceId: 'main', id, by: 'me', reason: 'enough' })
   expect(await cancel(await accept('canceled', 'ok'))).toBe('canceled')
@@ -245,6 +269,10 @@ test('what happened is there to read: claims with their outcomes, refusals with 
     { epoch: 1, outcome: 'parked' },
     { epoch: 3, outcome: 'success' },
   ])
+  expect(await outcomes('answered')).toMatchObject([
+    { epoch: 1, outcome: 'parked' },
+    { epoch: 3, outcome: 'success' },
+  ])
   expect(await outcomes('stopped')).toMatchObject([{ outcome: 'canceled' }])
   expect(await outcomes('poison')).toMatchObject([{ outcome: 'lost' }, { outcome: 'lost' }])
   expect(await outcomes('running')).toMatchObject([{ outcome: null }])
@@ -277,7 +305,16 @@ const copy = (id: string, columns: string) => `${unseen}
   select ${id}, workspace_id, version_id, tag, status, lost, ${columns}, created_by from job_done where id = :quiet;`
 const change = (columns: string, values: string) => `insert into audit_transition (job_id, cause, lost, version_id, ${columns})
   select id, ${values} from (select id, 0::smallint, version_id from job union all select id, 0::smallint, version_id from job_done) j (id, lost, version_id)`
+const oldId = `'01000000-0000-7000-8000-000000000000'`
 const otherId = `'0fffffff-ffff-7000-8000-000000000000'`
+
+/** To the job that waits. `which`: seq and resume id. */
+const answer = (
+  which: string,
+  approved: string,
+  job = ':asking',
+) => `insert into signal (job_id, step, seq, resume_id, approved, payload)
+  values (${job}, 1, ${which}, ${approved}, '1');`
 
 interface Plant {
   plants: string
@@ -392,10 +429,24 @@ const planted: Record<string, Plant[]> = {
     {
       plants: 'a job waits for signals that it has',
       sql: `${unrecorded} update job set state = 'waiting', signals = 2, signals_wanted = 2 where id = :ready;`,
+      also: ['W02', 'W03'],
     },
     {
       plants: 'a parked job is left',
       sql: `${unseen} update job set run_at = clock_timestamp() - interval '1 hour' where id = :parked;`,
+    },
+    {
+      plants: 'a waiting job has all its answers',
+      sql: `${unseen} update job set signals = 1 where id = :asking; ${answer('1, 1', 'true')}`,
+    },
+    {
+      plants: 'a waiting job was refused',
+      sql: `${unseen} update job set signals = 1, signals_wanted = 2 where id = :asking;
+            update job_wait set wanted = 2 where job_id = :asking; ${answer('1, 1', 'false')}`,
+    },
+    {
+      plants: 'the time of a waiting job is over',
+      sql: `${unseen} update job set run_at = clock_timestamp() - interval '1 hour' where id = :asking;`,
     },
     { plants: 'an idle worker does not take a job', sql: `${unseen} update job set tag = 't' where id = :ready;` },
   ],
@@ -539,6 +590,25 @@ const planted: Record<string, Plant[]> = {
       plants: 'an active job’s turn is free',
       sql: `update turn set free_at = clock_timestamp() + interval '1 hour' where job_id = :held;`,
     },
+  ],
+  W01: [
+    {
+      plants: 'an answer is counted twice',
+      sql: steps('[{"k":"signal","seq":1,"n":1,"id":7},{"k":"signal","seq":2,"n":1,"id":7}]'),
+    },
+    {
+      plants: 'an answer is recorded twice',
+      sql: `${unseen} insert into job_journal select :running, n, '{"k":"signal","seq":1,"n":1,"id":7}' from generate_series(2, 3) n;`,
+    },
+  ],
+  W02: [
+    { plants: 'an answer is gone', sql: `${unseen} update job set signals = 1 where id = :running;` },
+    { plants: 'an answer nobody will look for', sql: answer('1, 7', 'true') },
+  ],
+  W03: [{ plants: 'a job waits, and none of its steps does', sql: 'delete from job_wait where job_id = :asking;' }],
+  W04: [
+    { plants: 'an answer outlives its job', sql: answer('1, 7', 'true', oldId) },
+    { plants: 'a time outlives its job', sql: `insert into job_wait (job_id, key, until) values (${oldId}, 1, now());` },
   ],
 }
 

@@ -154,7 +154,7 @@ test('a job that is given back, or waits for something else, keeps its turn', as
 test('a refusal that comes early does not let a job out of its turn', async () => {
   const jobs = many(2, limited(1))
   await enqueue(jobs)
-  const answer = { step: 0, resumeId: 1, approver: null, approved: false, payload: '{}' }
+  const answer = { step: 0, resumeId: 1, approver: null, account: null, approved: false, payload: '{}' }
   expect(await sendSignal(db.pool, { workspaceId: 'main', jobId: jobs[1]!.id, ...answer })).toBe(true)
   expect(await claim()).toHaveLength(1)
 })

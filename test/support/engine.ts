@@ -45,11 +45,20 @@ export interface Engine {
   /** The code of a script, or its document. */
   script(path: string, content: string | Record<string, Json>, language?: string): Promise<string>
   /** Starts a worker for these flows (none: a shared worker). Stopped at the end of the file. */
-  work(flows?: Deployed[], options?: { limits?: Partial<Limits>; replicas?: Record<string, number> }): Promise<TestWorker>
+  work(flows?: Deployed[], options?: WorkOptions): Promise<TestWorker>
   start(flow: Deployed, args?: Json, more?: Partial<NewJob>): Promise<string>
   /** Starts a job and waits for its end. */
   run(flow: Deployed, args?: Json): Promise<Done>
   done(id: string): Promise<Done>
+}
+
+export interface WorkOptions {
+  limits?: Partial<Limits>
+  replicas?: Record<string, number>
+  /** Jobs held at a time. */
+  concurrency?: number
+  /** Where user code reaches the API. */
+  baseUrl?: string
 }
 
 export interface TestWorker {
@@ -94,11 +103,13 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
     async work(flows = [], options = {}) {
       const workerLimits = { ...limits, ...options.limits }
       const policy = flows.length > 0 ? 'pinned' : 'shared'
+      const { baseUrl = 'http://127.0.0.1:1' } = options
       const pool = createRunnerPool({
         limits: workerLimits,
         home,
         policy,
         artifacts: { load: (key) => loadArtifact(db.pool, key) },
+        environment: { BASE_URL: baseUrl, BASE_INTERNAL_URL: baseUrl, WM_BASE_URL: baseUrl },
       })
       const worker = createWorker({
         db,
@@ -109,7 +120,8 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
         bindings: flows.map((flow) => flow.tag),
         tags: flows.length > 0 ? [] : ['flow', 'bun', 'python3', 'bash', 'nativets', 'deno'],
         replicas: options.replicas ?? {},
-        baseUrl: 'http://127.0.0.1:1',
+        baseUrl,
+        ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
         name: 'test',
         version: '0.0.0',
         log: pino({ level: process.env['TEST_LOG'] ?? 'silent' }),

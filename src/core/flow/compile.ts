@@ -163,6 +163,8 @@ function suspendOf({ suspend }: FlowModule): Suspend | null {
   if (!suspend?.required_events) return null
   return {
     events: suspend.required_events,
+    // Whoever may not be the one who started it has to say who they are.
+    by: suspend.self_approval_disabled ? 'other' : suspend.user_auth_required ? 'member' : 'anyone',
     timeoutMs: (suspend.timeout ?? suspendSeconds) * 1_000,
     goesOn: suspend.continue_on_disapprove_timeout ?? false,
     onTimeout: suspend.on_timeout ? JSON.stringify(suspend.on_timeout.value) : null,

@@ -42,8 +42,10 @@ export interface JobState {
   started: number
   /** Signals taken so far. */
   signals: number
-  /** Answers that nothing has waited for yet, by step number; 0: for whatever waits next. */
-  early: Map<number, Approval[]> | null
+  /** Answers that nothing has waited for yet, as they came. n: to which step; 0: to whatever waits next. */
+  early: { n: number; approval: Approval }[] | null
+  /** Cursors that wait for answers, the one that has waited longest first. May hold some that do no more. */
+  suspended: Cursor[] | null
   finished: boolean
   readonly witness: Witness | null
 }
@@ -100,6 +102,7 @@ export function newState(
     started: 0,
     signals: 0,
     early: null,
+    suspended: null,
     finished: false,
     witness,
   }
@@ -195,8 +198,7 @@ export function fold(
 function isAwaited(state: JobState, effect: Effect): boolean {
   if (effect.e === 'finish') return true
   const { cursor } = effect
-  const alive = cursor === state.root || state.inside.get(cursor.id) === cursor
-  return alive && cursor.phase !== 'inside' && cursor.phase !== 'over'
+  return isAlive(state, cursor) && cursor.phase !== 'inside' && cursor.phase !== 'over'
 }
 
 /** `{"error": …}`: what a failed step leaves as its result. */
@@ -390,10 +392,10 @@ function settle(state: JobState, cursor: Cursor, value: JsonText, effects: Effec
   else rest(state, cursor, effects)
 }
 
-/** What a step asks for between its end and the next one. The last of a list waits for nobody, unless for its result. */
+/** What a step asks for between its end and the next one. The last of a list waits for nobody (as in OpenFlow), unless for its result. */
 function rest(state: JobState, cursor: Cursor, effects: Effect[]): void {
   const { suspend, sleep } = cursor.step!
-  if (suspend && (suspend.resultIsAnswer || cursor.at + 1 < cursor.block.steps.length)) wait(state, cursor, suspend, effects)
+  if (suspend && (suspend.resultIsAnswer || !isLast(cursor))) wait(state, cursor, suspend, effects)
   else if (sleep) pick(cursor, 'sleep', effects)
   else stepOver(state, cursor, effects)
 }
@@ -401,6 +403,10 @@ function rest(state: JobState, cursor: Cursor, effects: Effect[]): void {
 function stepOver(state: JobState, cursor: Cursor, effects: Effect[]): void {
   if (isFailing(cursor)) ended(state, cursor, { how: 'done', value: cursor.last }, effects)
   else goOn(state, cursor, effects)
+}
+
+function isLast(cursor: Cursor): boolean {
+  return isFailing(cursor) || cursor.at + 1 === cursor.block.steps.length
 }
 
 /** Is it at its flow's failure module? */
@@ -698,20 +704,29 @@ function errorOf({ errors, results }: Inner): UserError {
 function wait(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
   state.witness?.suspends(cursor)
   cursor.approvals = []
-  for (const key of [cursor.n, 0]) {
-    const early = state.early?.get(key)
-    if (!early) continue
-    state.early!.delete(key)
-    for (const [index, approval] of early.entries()) {
-      if (!counts(cursor, approval, suspend)) continue
-      const left = early.slice(index + 1)
-      if (left.length > 0) state.early!.set(key, left)
-      answered(state, cursor, suspend, effects)
-      return
-    }
+  if (state.early && takeEarly(state, cursor, suspend)) {
+    answered(state, cursor, suspend, effects)
+    return
   }
+  state.suspended = [...suspendedIn(state), cursor]
   cursor.phase = 'suspended'
   effects.push(waiting(cursor, suspend))
+}
+
+/** Counts what came before the wait, as if it came now: it makes no difference when an answer is sent. True: that is enough. */
+function takeEarly(state: JobState, cursor: Cursor, suspend: Suspend): boolean {
+  let enough = false
+  state.early = state.early!.filter(({ n, approval }) => {
+    if (enough || (n !== 0 && n !== cursor.n) || !mayAnswer(suspend, approval)) return true
+    enough = counts(cursor, approval, suspend)
+    return false
+  })
+  return enough
+}
+
+/** Servers refuse the others where they know what waits; whoever answers ahead of a wait is judged here. */
+function mayAnswer({ by }: Suspend, approval: Approval): boolean {
+  return by === 'anyone' || (approval.by !== undefined && (by === 'member' || !approval.own))
 }
 
 function waiting(cursor: Cursor, suspend: Suspend): Effect {
@@ -727,12 +742,10 @@ function counts(cursor: Cursor, approval: Approval, suspend: Suspend): boolean {
 
 function signaled(state: JobState, record: JobRecord & { k: 'signal' }, effects: Effect[]): void {
   state.signals = record.seq
-  const { n, id, approver, approved, v } = record
-  const approval: Approval = { id, approver, approved, v }
-  const cursor = suspendedAt(state, n)
+  const { seq: _seq, k: _k, n, ...approval } = record
+  const cursor = suspendedAt(state, n, approval)
   if (!cursor) {
-    state.early ??= new Map()
-    state.early.set(n, [...(state.early.get(n) ?? []), approval])
+    state.early = [...(state.early ?? []), { n, approval }]
     return
   }
   const suspend = cursor.step!.suspend!
@@ -740,15 +753,18 @@ function signaled(state: JobState, record: JobRecord & { k: 'signal' }, effects:
   else effects.push(waiting(cursor, suspend))
 }
 
-/** The cursor that waits for answers to step n; for n = 0 the one that has waited longest. */
-function suspendedAt(state: JobState, n: number): Cursor | null {
-  if (isSuspendedAt(state.root, n)) return state.root
-  for (const cursor of state.inside.values()) if (isSuspendedAt(cursor, n)) return cursor
-  return null
+/** The cursor that waits for this answer to step n; for n = 0 the one that has waited longest. */
+function suspendedAt(state: JobState, n: number, approval: Approval): Cursor | null {
+  const found = suspendedIn(state).find((cursor) => (n === 0 || cursor.n === n) && mayAnswer(cursor.step!.suspend!, approval))
+  return found ?? null
 }
 
-function isSuspendedAt(cursor: Cursor, n: number): boolean {
-  return cursor.phase === 'suspended' && (n === 0 || cursor.n === n)
+function suspendedIn(state: JobState): Cursor[] {
+  return (state.suspended ?? []).filter((cursor) => cursor.phase === 'suspended' && isAlive(state, cursor))
+}
+
+function isAlive(state: JobState, cursor: Cursor): boolean {
+  return cursor === state.root || state.inside.get(cursor.id) === cursor
 }
 
 /** As many answers as asked for, or one that refuses. */

@@ -70,8 +70,13 @@ export interface Stop {
   includeResult: boolean
 }
 
+/** Who may answer a wait: whoever has its URL, a member who is logged in, or one who did not start the job. */
+export const answerers = ['anyone', 'member', 'other'] as const
+export type Answerer = (typeof answerers)[number]
+
 export interface Suspend {
   events: number
+  by: Answerer
   timeoutMs: number
   /** Refused or timed out, the flow goes on with the error as this step's result. */
   goesOn: boolean

@@ -21,6 +21,10 @@ export interface Approval {
   approver: string | null
   approved: boolean
   v: JsonText
+  /** The account of a sender who was logged in. */
+  by?: string
+  /** It is the one who started the job. */
+  own?: boolean
 }
 
 export type JobRecord =
@@ -40,7 +44,7 @@ export type JobRecord =
   /** The wait of module s is over: before the next attempt, after its sleep, or for an approval that did not come. */
   | { k: 'wake'; c?: number; s: string }
   /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next). */
-  | { k: 'signal'; seq: number; n: number; id: number; approver: string | null; approved: boolean; v: JsonText }
+  | ({ k: 'signal'; seq: number; n: number } & Approval)
   /** The job's result is that of an earlier one: nothing of it ran. */
   | { k: 'cached'; v: JsonText }
   /** Someone asked the job to stop. */

@@ -185,6 +185,9 @@ function failureModule(module: unknown, whole: Whole, at: string, faults: Faults
     faults.add(`${at}.id`, `the failure module's id is 'failure', got ${JSON.stringify(fields.id)}`, ['failure'])
   }
   const parsed = flowModule(fields, whole, at, faults)
+  if (parsed.suspend?.required_events) {
+    faults.add(`${at}.suspend`, 'nothing comes after a failure module that could wait (remove the field)')
+  }
   if (!(failureTypes as readonly string[]).includes(parsed.value.type)) {
     faults.add(`${at}.value.type`, `a failure module is a ${failureTypes.join(' or a ')}`, failureTypes)
   }
@@ -414,8 +417,17 @@ function checkSuspend(fields: Fields, at: string, faults: Faults): void {
   const onTimeout = faults.object(suspend, 'on_timeout', here)
   if (onTimeout && onTimeout.value === undefined)
     faults.add(`${here}.on_timeout`, 'expected {value: …}: what the flow goes on with')
-  const groups = suspend.user_groups_required
-  if (groups !== undefined && groups !== null) checkTransform(groups, 'after', `${here}.user_groups_required`, faults)
+  const groups = faults.object(suspend, 'user_groups_required', here)
+  if (groups && !asksForNoGroup(groups)) {
+    const instead =
+      'user_auth_required asks for a member of the workspace, self_approval_disabled for another one than who started the job'
+    faults.add(`${here}.user_groups_required`, `this version has no groups (remove the field); ${instead}`)
+  }
+}
+
+/** As editors write it for "not set". */
+function asksForNoGroup({ type, value }: Fields): boolean {
+  return type === 'static' && (value === undefined || value === null || (Array.isArray(value) && value.length === 0))
 }
 
 function checkMock(fields: Fields, at: string, faults: Faults): void {

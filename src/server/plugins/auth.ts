@@ -16,7 +16,7 @@ export function guardRoutes(app: App, identities: Identities): void {
     const access = route.config?.access
     if (access === undefined) throw new Error(`route ${String(route.method)} ${route.url} says nothing about access`)
     if (access === 'public') return
-    const guard = createGuard(identities, access, route.url.includes('/w/:ws'))
+    const guard = access === 'signed' ? noNul : createGuard(identities, access, route.url.includes('/w/:ws'))
     route.onRequest = [guard, ...[route.onRequest ?? []].flat()] as onRequestHookHandler[]
   })
 }
@@ -24,11 +24,40 @@ export function guardRoutes(app: App, identities: Identities): void {
 /** Calls `done`, or gives a promise: Fastify takes either from a hook of three parameters. */
 type Guard = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) => void | Promise<void>
 
-function createGuard(identities: Identities, access: Exclude<Access, 'public'>, inWorkspace: boolean): Guard {
+/** Postgres cannot hold a NUL, and no name of anything has one. */
+function assertNoNul(request: FastifyRequest): void {
+  if (request.raw.url!.includes('%00')) throw new EngineError('E_INVALID', 'the URL holds a NUL (%00)', { at: 'url' })
+}
+
+const noNul: Guard = (request, _reply, done) => {
+  try {
+    assertNoNul(request)
+    done()
+  } catch (error) {
+    done(error as Error)
+  }
+}
+
+/** Whose token came with a request to a signed URL; null: nobody's, or one that may not answer for its owner here. */
+export async function callerOf(identities: Identities, request: FastifyRequest, workspaceId: string): Promise<Identity | null> {
+  const { authorization } = request.headers
+  if (authorization !== undefined && !/^bearer /i.test(authorization)) return null // a proxy's own
+  const token = tokenIn(request)
+  if (token === null) return null
+  const identity = identities.cached(token) ?? (await identities.find(token))
+  if (!identity || identity.readOnly) return null
+  if (identity.workspaceId !== null && identity.workspaceId !== workspaceId) return null
+  if (identity.members[workspaceId] === undefined && !identity.superAdmin) return null
+  if (identity.scopes !== null && !scopesAllow(identity.scopes, { domain: 'jobs', action: 'write' })) return null
+  return identity
+}
+
+type Guarded = Exclude<Access, 'public' | 'signed'>
+
+function createGuard(identities: Identities, access: Guarded, inWorkspace: boolean): Guard {
   return (request, _reply, done) => {
     try {
-      // Postgres cannot hold a NUL, and no name of anything has one.
-      if (request.raw.url!.includes('%00')) throw new EngineError('E_INVALID', 'the URL holds a NUL (%00)', { at: 'url' })
+      assertNoNul(request)
       const token = tokenOf(request)
       const workspaceId = inWorkspace ? (request.params as { ws: string }).ws : null
       const identity = identities.cached(token)
@@ -48,7 +77,7 @@ async function admitAfterAsking(
   token: string,
   request: FastifyRequest,
   workspaceId: string | null,
-  access: Exclude<Access, 'public'>,
+  access: Guarded,
 ): Promise<void> {
   const identity = identities.cached(token) ?? (await identities.find(token))
   if (!identity) throw new EngineError('E_UNAUTHORIZED', 'the token is unknown, expired or taken back', { at: 'authorization' })
@@ -56,7 +85,7 @@ async function admitAfterAsking(
   admit(request, identity, workspaceId, access)
 }
 
-function admit(request: FastifyRequest, identity: Identity, workspaceId: string | null, access: Exclude<Access, 'public'>): void {
+function admit(request: FastifyRequest, identity: Identity, workspaceId: string | null, access: Guarded): void {
   if (workspaceId !== null) {
     if (identity.workspaceId !== null && identity.workspaceId !== workspaceId) {
       throw new EngineError('E_FORBIDDEN', `this token is only for workspace "${identity.workspaceId}"`, { at: 'authorization' })
@@ -84,7 +113,7 @@ function admit(request: FastifyRequest, identity: Identity, workspaceId: string 
   request.identity = identity
 }
 
-const wantsDeveloper = (access: Exclude<Access, 'public'>): boolean =>
+const wantsDeveloper = (access: Guarded): boolean =>
   access !== 'anyone' && (access.kind === 'preview' || (access.action === 'write' && access.domain !== 'jobs'))
 
 const noWorkspace = (id: string): EngineError =>
@@ -93,6 +122,12 @@ const noWorkspace = (id: string): EngineError =>
   })
 
 function tokenOf(request: FastifyRequest): string {
+  const token = tokenIn(request)
+  if (token !== null) return token
+  throw new EngineError('E_UNAUTHORIZED', 'no token: send `Authorization: Bearer <token>`', { at: 'authorization' })
+}
+
+function tokenIn(request: FastifyRequest): string | null {
   const header = request.headers.authorization
   if (header !== undefined) {
     if (header.length > 7 && header.slice(0, 7).toLowerCase() === 'bearer ') return header.slice(7).trim()
@@ -107,5 +142,5 @@ function tokenOf(request: FastifyRequest): string {
       if (pair.slice(0, cut).trim() === 'token') return pair.slice(cut + 1).trim()
     }
   }
-  throw new EngineError('E_UNAUTHORIZED', 'no token: send `Authorization: Bearer <token>`', { at: 'authorization' })
+  return null
 }

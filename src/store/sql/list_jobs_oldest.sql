@@ -5,7 +5,7 @@ with found as (
      from job j
     where j.workspace_id = $1 and $2 in ('all', 'queue')
       and ($3::json ->> 'running' is null or (j.state = 'running') = ($3::json ->> 'running')::boolean)
-      and ($3::json ->> 'waiting' is null or (j.state = 'waiting') = ($3::json ->> 'waiting')::boolean)
+      and ($3::json ->> 'waiting' is null or (j.state = 'waiting' and j.signals_wanted is not null) = ($3::json ->> 'waiting')::boolean)
       and ($3::json ->> 'due' is null or (j.state <> 'parked') = ($3::json ->> 'due')::boolean)
       and ($3::json ->> 'id_from' is null or j.id >= ($3::json ->> 'id_from')::uuid)
       and ($3::json ->> 'id_before' is null or j.id < ($3::json ->> 'id_before')::uuid)

@@ -1,17 +1,18 @@
--- send_signal: $1 workspace, $2 job, $3 step number (0: whatever waits next), $4 resume id, $5 approver, $6 approved, $7 payload.
+-- send_signal: $1 workspace, $2 job, $3 step number (0: whatever waits next), $4 resume id, $5 approver, $6 approved, $7 payload,
+-- $8 the sender's account, if one was logged in.
 -- A job that waits becomes ready when it has as many signals as it wants, or one that refuses. The job's row is locked, so
 -- signals are numbered one after another, and a worker that parks it sees them all (release_jobs). Nothing, if the job is not
 -- active or has this one already.
 with told as (
   update job
      set signals = signals + 1,
-         state = case when state = 'waiting' and (not $6 and signals_wanted > 0 or signals + 1 >= signals_wanted) then 'ready'::job_state else state end,
-         run_at = case when state = 'waiting' and (not $6 and signals_wanted > 0 or signals + 1 >= signals_wanted) then null else run_at end
+         state = case when state = 'waiting' and signals_wanted is not null and (not $6 or signals + 1 >= signals_wanted) then 'ready'::job_state else state end,
+         run_at = case when state = 'waiting' and signals_wanted is not null and (not $6 or signals + 1 >= signals_wanted) then null else run_at end
    where id = $2 and workspace_id = $1
      and not exists (select from signal where job_id = $2 and step = $3 and resume_id = $4)
   returning id, tag, state, signals
 ), kept as (
-  insert into signal (job_id, seq, step, resume_id, approver, approved, payload)
-  select id, signals, $3, $4, $5, $6, $7 from told
+  insert into signal (job_id, seq, step, resume_id, approver, approved, payload, account)
+  select id, signals, $3, $4, $5, $6, $7, $8 from told
 )
 select tag as "tag", state::text as "state" from told

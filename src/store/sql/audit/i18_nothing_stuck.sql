@@ -10,7 +10,10 @@ with living as materialized (
            when 'waiting' then case when job.run_at is null and job.signals_wanted is null
                                          and not exists (select from turn where turn.job_id = job.id) then 'waits, and nothing will wake it'
                                     when job.run_at <= clock_timestamp() and exists (select from living) then 'waits though its time has come'
-                                    when job.signals >= job.signals_wanted then 'waits though it has the signals that it waits for' end
+                                    when job.signals >= job.signals_wanted then 'waits though it has the signals that it waits for'
+                                    when exists (select from signal where signal.job_id = job.id and not signal.approved
+                                                    and signal.seq > job.signals_wanted - (select min(wanted) from job_wait where job_wait.job_id = job.id))
+                                    then 'waits though it was refused' end
            when 'parked' then case when job.run_at <= clock_timestamp() then 'is parked though its time has come' end
            when 'ready' then case when exists (select from living where jobs_held = 0 and job.tag = any (living.tags))
                                   then 'is ready, and an idle worker of its tag does not take it' end
