@@ -84,6 +84,7 @@ export interface Preview {
   path: string
   tag: string
   turns: TurnRule | null
+  early: boolean
 }
 
 const extensions: Record<Language, string> = { bun: 'ts', deno: 'ts', nativets: 'ts', python3: 'py', bash: 'sh' }
@@ -100,11 +101,12 @@ export function createDeployer({ db, limits, home }: { db: Database; limits: Lim
 
   async function preview(version: NewVersion, made: Map<string, Made>): Promise<Preview> {
     const { workspaceId, path, contentHash, tag, turns } = version
+    const early = (JSON.parse(version.value) as FlowValue).early_return !== undefined
     const known = await findPreview(db.pool, { workspaceId, path, contentHash })
-    if (known) return { versionId: known.id, path, tag, turns }
+    if (known) return { versionId: known.id, path, tag, turns, early }
     return db.transaction(async (client) => {
       await saveArtifacts(client, artifactsOf(made))
-      return { versionId: await insertPreview(client, version), path, tag, turns }
+      return { versionId: await insertPreview(client, version), path, tag, turns, early }
     })
   }
 

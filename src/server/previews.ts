@@ -64,6 +64,7 @@ async function previewTarget({ turnMakers }: ServerParts, workspaceId: string, p
     tag,
     priority: 0,
     turns: await turnMakers.of(preview.turns, { workspaceId, kind: 'flow', path, versionId }),
+    early: preview.early,
   }
 }
 
@@ -97,7 +98,7 @@ async function scriptTarget({ deployer }: ServerParts, request: Request, body: P
     lock,
     tag: tagOf(body),
   })
-  return { versionId: preview.versionId, tag: preview.tag, priority: 0, turns: null }
+  return { versionId: preview.versionId, tag: preview.tag, priority: 0, turns: null, early: false }
 }
 
 const pathOf = (body: PreviewBody): string | undefined =>

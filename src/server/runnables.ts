@@ -19,6 +19,8 @@ export interface Target {
   priority: number
   /** What its jobs wait for before they are ready; null: nothing. */
   turns: TurnMaker | null
+  /** It answers before its jobs are over. */
+  early: boolean
 }
 
 export interface Runnables {
@@ -60,7 +62,7 @@ export function createRunnables({ db, turnMakers }: { db: Database; turnMakers: 
         path: found.path ?? path,
         versionId,
       } as const
-      const target = { versionId, tag, priority, turns: await turnMakers.of(found.turns, version) }
+      const target = { versionId, tag, priority, turns: await turnMakers.of(found.turns, version), early: found.early ?? false }
       if (kept.size >= keptMax) kept.clear()
       if (asked === generation) kept.set(keyOf(kind, workspaceId, path), { target, untilMs: Date.now() + keepMs })
       return target
@@ -82,6 +84,7 @@ interface Found {
   tag: string
   priority: number
   turns: JsonText | null
+  early?: boolean
   /** Where it is not what was asked by. */
   path?: string
 }

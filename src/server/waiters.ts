@@ -1,16 +1,17 @@
 // Callers that wait for a job's result.
 //   W1. Every waiting id is polled every pollMs and whenever listening begins (again), so a notification that was lost only delays.
 //   W2. A caller gives up by its signal; nothing is kept for it then.
+//   W3. A job that answers early (early_return) has its result looked up: a line that tells of it is only a hint.
 import { EngineError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import { isUuid } from '../core/job/ids.ts'
 import { systemClock, type Clock } from '../store/clock.ts'
 import type { Database } from '../store/db.ts'
-import { readOutcomes, type Finished, type JobStatus } from '../store/job_reads.ts'
+import { readEarly, readOutcomes, type Finished, type JobStatus } from '../store/job_reads.ts'
 
 export interface Waiters {
-  /** Resolves when the job is over. @throws EngineError E_BUSY when there are too many, or the server stops; the signal's reason */
-  wait(id: string, signal: AbortSignal): Promise<Finished>
+  /** Resolves when the job is over; with `early`, when what it answers with before is there. @throws EngineError E_BUSY when there are too many, or the server stops; the signal's reason */
+  wait(id: string, signal: AbortSignal, early?: boolean): Promise<Finished>
   /** @throws EngineError E_BUSY */
   assertRoom(): void
   /** A payload of the done channel: lines `<id> <status> [<result>]`. */
@@ -29,6 +30,7 @@ interface Waiter {
 export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clock }): Waiters {
   const { db, limits, clock = systemClock } = parts
   const waiting = new Map<string, Set<Waiter>>()
+  const early = new Set<string>()
   let count = 0
   let closed = false
   let polling: Promise<void> | null = null
@@ -43,6 +45,10 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
 
   async function look(ids: string[]): Promise<void> {
     if (ids.length === 0) return
+    const earlyIds = early.size === 0 ? [] : ids.filter((id) => early.has(id))
+    if (earlyIds.length > 0) {
+      for (const { id, result } of await readEarly(db.pool, earlyIds)) settle({ id, status: 'success', result })
+    }
     for (const finished of await readOutcomes(db.pool, ids)) settle(finished)
   }
 
@@ -63,7 +69,7 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
 
   return {
     assertRoom,
-    wait(id, signal) {
+    wait(id, signal, isEarly = false) {
       if (closed) return Promise.reject(new EngineError('E_BUSY', 'the server is stopping', { retryAfterS: 1 }))
       try {
         assertRoom()
@@ -75,7 +81,10 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
           signal.removeEventListener('abort', abort)
           const others = waiting.get(id)
           if (others?.delete(waiter)) count -= 1
-          if (others?.size === 0) waiting.delete(id)
+          if (others?.size === 0) {
+            waiting.delete(id)
+            early.delete(id)
+          }
         }
         const abort = (): void => waiter.reject(signal.reason)
         const waiter: Waiter = {
@@ -90,6 +99,7 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
         }
         const others = waiting.get(id) ?? new Set()
         waiting.set(id, others.add(waiter))
+        if (isEarly) early.add(id)
         count += 1
         if (signal.aborted) abort()
         else signal.addEventListener('abort', abort, { once: true })
@@ -103,7 +113,7 @@ export function createWaiters(parts: { db: Database; limits: Limits; clock?: Clo
       }
       const untold: string[] = []
       for (const finished of told as Told[]) {
-        if (finished.result === null) untold.push(finished.id)
+        if (finished.result === null || early.has(finished.id)) untold.push(finished.id)
         else settle(finished as Finished)
       }
       const ours = untold.filter((id) => waiting.has(id))

@@ -81,6 +81,11 @@ export function readOutcomes(on: Queryable, ids: readonly string[]): Promise<Fin
   return run<Finished>(on, 'read_outcomes', [ids])
 }
 
+/** What these jobs answer with before they are over. */
+export function readEarly(on: Queryable, ids: readonly string[]): Promise<{ id: string; result: JsonText }[]> {
+  return run(on, 'read_early', [ids])
+}
+
 /** The job that a caller gave this name. */
 export async function jobOfKey(on: Queryable, workspaceId: string, key: string): Promise<string | null> {
   const [row] = await run<{ jobId: string }>(on, 'read_job_key', [workspaceId, key])

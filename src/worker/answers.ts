@@ -9,6 +9,8 @@ import type { Run } from './run.ts'
 
 export interface Answers {
   tell(run: Run): void
+  /** A step's result is to be answered before the job is over: whoever waits reads it. */
+  early(run: Run): void
   /** Under way. */
   pending(): number
   close(): Promise<void>
@@ -32,18 +34,25 @@ export function createAnswers({ db, clock, limits }: { db: Database; clock: Cloc
     }
   }
 
+  function add(server: number, line: string): void {
+    if (lines.size === 0) clock.soon(flush)
+    const texts = lines.get(server)
+    if (texts) texts.push(line)
+    else lines.set(server, [line])
+  }
+
   return {
     tell(run) {
       const server = run.job.waiter
       if (server === null) return
-      if (lines.size === 0) clock.soon(flush)
       const head = `${run.id} ${run.status}`
       const whole = `${head} ${run.result}`
       // A character is at most 3 bytes of UTF-8 per UTF-16 unit.
       const line = whole.length * 3 <= payloadBytesMax || Buffer.byteLength(whole) <= payloadBytesMax ? whole : head
-      const texts = lines.get(server)
-      if (texts) texts.push(line)
-      else lines.set(server, [line])
+      add(server, line)
+    },
+    early(run) {
+      if (run.job.waiter !== null) add(run.job.waiter, `${run.id} early`)
     },
     pending: () => sending.size,
     async close() {

@@ -67,6 +67,8 @@ export class Run implements Finished {
   waited = false
   /** Where its result is kept. */
   cache: CacheEntry | null = null
+  /** A result to be answered early is on its way to the journal. */
+  early = false
   /** Its job has a turn, or may have: its plan could not be loaded. */
   readonly turned: boolean
 

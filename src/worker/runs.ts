@@ -42,6 +42,8 @@ export interface RunsParts {
   /** It has begun a flow of this version inside; told once per version, until it is committed or dropped. */
   onBegun(versionId: string): void
   onCommitted: RunEnd
+  /** A result that its caller is to get before it is over is durable. */
+  onEarly(run: Run): void
   /** Gives a job back to the queue as run.parkUntilMs says. Its records are journaled. Ends in drop(). */
   giveBack(run: Run): void
   onDropped(run: Run): void
@@ -223,9 +225,19 @@ export function createRuns(parts: RunsParts): Runs {
     const before = effects.length
     advance(run.state!, record, effects)
     const only = effects.length === before + 1 ? effects[before]! : null
+    if (record.k === 'ok' && record.s === run.loaded!.plan.early && only?.e !== 'finish') isEarly(run, record)
     run.records.push(
       printRecord(record, !(only?.e === 'finish' && (record.k === 'ok' || record.k === 'cached') && record.v === only.result)),
     )
+    if (run.early) journal(run, null)
+  }
+
+  /** The result that is answered before the job is over: durable first, so that it cannot become another one. */
+  function isEarly(run: Run, record: JobRecord & { k: 'ok' }): void {
+    // A step of a sub-flow may have the same id.
+    if (run.state!.root.results.get(record.s) !== record.v) return
+    record.early = true
+    run.early = run.job.waiter !== null
   }
 
   function goOn(run: Run): void {
@@ -248,6 +260,10 @@ export function createRuns(parts: RunsParts): Runs {
   /** A record of the run is in the journal. When the last one is, what waited for it goes on. */
   function durable(run: Run): void {
     if (run.journaling > 0) return
+    if (run.early) {
+      run.early = false
+      parts.onEarly(run)
+    }
     const after = run.afterJournal
     run.afterJournal = null
     after?.(run)

@@ -201,6 +201,7 @@ export function createWorker(parts: WorkerParts): Worker {
         if (!silent) answers.tell(run)
         claims.pump()
       },
+      onEarly: (run) => answers.early(run),
       giveBack: (run) => releases.push(run),
       onDropped: (run) => {
         left(run)

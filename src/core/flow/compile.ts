@@ -37,6 +37,7 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     flowEnv: JSON.stringify(value.flow_env ?? {}),
     strict: value.durability === 'strict',
     turned: turnRuleOf(value) !== null,
+    early: value.early_return || null,
     cacheMs: value.cache_ttl ? value.cache_ttl * 1_000 : null,
   }
 }

@@ -143,6 +143,8 @@ export interface FlowValue extends Queueing {
   priority?: number
   /** seconds that the result of this version and these arguments is used again */
   cache_ttl?: number
+  /** A step whose result whoever waits for the flow gets; the flow goes on. */
+  early_return?: string
 }
 
 export interface Flow {

@@ -135,6 +135,8 @@ export interface Plan {
   strict: boolean
   /** Its jobs have turns: flow/turns.ts. */
   turned: boolean
+  /** The step whose result is answered before the job is over. */
+  early: string | null
   /** As cacheMs of a step, for the whole. */
   cacheMs: number | null
 }

@@ -28,8 +28,11 @@ export interface Approval {
 }
 
 export type JobRecord =
-  /** Step n (module s) gave a value; `v` is its JSON text. `cached`: it did not run, an earlier result was used. */
-  | { k: 'ok'; n: number; s: string; at: number; ms: number; v: JsonText; cached?: true }
+  /**
+   * Step n (module s) gave a value; `v` is its JSON text. `cached`: it did not run, an earlier result was used. `early`: whoever
+   * waits for the job gets it.
+   */
+  | { k: 'ok'; n: number; s: string; at: number; ms: number; v: JsonText; cached?: true; early?: true }
   /** An attempt of step n failed. */
   | { k: 'err'; n: number; s: string; at: number; ms: number; e: UserError }
   /** A decision about module s was made; `error` if its expression failed. */
@@ -54,7 +57,7 @@ export type JobRecord =
 export function printRecord(record: JobRecord, withValue = true): JsonText {
   switch (record.k) {
     case 'ok':
-      if (record.cached) return withText({ ...record, v: undefined }, withValue ? 'v' : null, record.v)
+      if (record.cached || record.early) return withText({ ...record, v: undefined }, withValue ? 'v' : null, record.v)
       // Step ids are checked names (validate.ts), so they need no escaping.
       return withValue
         ? `{"k":"ok","n":${record.n},"s":"${record.s}","at":${record.at},"ms":${record.ms},"v":${record.v}}`

@@ -26,7 +26,6 @@ export const unsupported = {
   flowValue: {
     preprocessor_module: 'run preprocessors',
     same_worker: 'share a folder between steps',
-    early_return: 'answer before the flow ends',
     chat_input_enabled: 'keep conversations',
     ...deleting,
   },

@@ -71,8 +71,24 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   else flow.failure_module = failureModule(fields.failure_module, whole, `${at}.failure_module`, faults)
   for (const key of ['flow_env', 'durability', 'priority'] as const) if (fields[key] === null) delete flow[key]
   if (!fields.skip_expr) delete flow.skip_expr
-  for (const key of [...queueingFields, 'cache_ttl'] as const) if (!fields[key]) delete flow[key]
+  checkEarlyReturn(fields, flow, at, faults)
+  for (const key of [...queueingFields, 'cache_ttl', 'early_return'] as const) if (!fields[key]) delete flow[key]
   return flow
+}
+
+const earlyTypes = ['rawscript', 'script', 'identity'] as const
+
+/** OpenFlow's schema calls it an expression; in Windmill it is the id of a step, and so it is here. */
+function checkEarlyReturn(fields: Fields, flow: FlowValue, at: string, faults: Faults): void {
+  const id = faults.text(fields, 'early_return', at)
+  if (!id) return
+  const here = `${at}.early_return`
+  const allowed = flow.modules
+    .filter(({ value }) => (earlyTypes as readonly string[]).includes(value.type))
+    .map((module) => module.id)
+  if (allowed.includes(id)) return
+  const what = `is the id of a step of type ${earlyTypes.join(', ')} in the flow's own list`
+  faults.add(here, `${what}, got ${JSON.stringify(id.slice(0, 80))}`, allowed)
 }
 
 export const queueingFields = [

@@ -86,7 +86,11 @@ async function restart(
   }
   const kept = restartRecords(History.of(records, options), { ...options, plan: version.plan }, point)
   const tag = old.tag === ran.tag ? version.tag : old.tag
-  const job = newJobOf(request, { versionId: version.plan.versionId, tag, priority: version.priority, turns: null }, '{}')
+  const job = newJobOf(
+    request,
+    { versionId: version.plan.versionId, tag, priority: version.priority, turns: null, early: false },
+    '{}',
+  )
   enqueuer.assertRoom(job.tag, 1)
   const ids = await parts.tracing.accept([job], async () => [
     await restartJob(parts.db.pool, {

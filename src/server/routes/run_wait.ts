@@ -2,6 +2,7 @@
 //   S1. 200 with the result; 422 with `{"error": …}` when the job failed or was canceled.
 //   S2. A result `{windmill_status_code, windmill_content_type, windmill_headers, result}` shapes the answer itself.
 //   S3. A caller who hangs up cancels the job: nobody else was told its id.
+//   S4. A flow with early_return answers with the result of that step, and goes on.
 import type { onRequestHookHandler } from 'fastify'
 import { EngineError, messageOf } from '../../core/errors.ts'
 import type { JsonText } from '../../core/json.ts'
@@ -40,7 +41,13 @@ export function runWaitRoutes(app: App, parts: ServerParts): void {
             })
           }
           const target = await targetOf(parts, kind, request)
-          return answerWithResult(parts, request, reply, newJobOf(request, target, argsOf(request, limits.jsonDepthMax)))
+          return answerWithResult(
+            parts,
+            request,
+            reply,
+            newJobOf(request, target, argsOf(request, limits.jsonDepthMax)),
+            target.early,
+          )
         },
       })
     }
@@ -59,13 +66,13 @@ export function runWaitRoutes(app: App, parts: ServerParts): void {
       },
       async (request, reply) => {
         const { target, args } = await previewOf(parts, request, kind)
-        return answerWithResult(parts, request, reply, newJobOf(request, target, args))
+        return answerWithResult(parts, request, reply, newJobOf(request, target, args), target.early)
       },
     )
   }
 }
 
-async function answerWithResult(parts: ServerParts, request: Request, reply: Reply, job: NewJob): Promise<Reply> {
+async function answerWithResult(parts: ServerParts, request: Request, reply: Reply, job: NewJob, early: boolean): Promise<Reply> {
   const { waiters, serverId, limits, db } = parts
   job.waiter = serverId
   const giveUp = new AbortController()
@@ -76,7 +83,7 @@ async function answerWithResult(parts: ServerParts, request: Request, reply: Rep
   }
   reply.raw.once('close', hungUp)
   // Waiting begins before the job is stored, so that no announcement is missed.
-  const first = waiters.wait(id, giveUp.signal)
+  const first = waiters.wait(id, giveUp.signal, early)
   first.catch(() => {})
   try {
     id = await accept(parts, request, job)
@@ -87,7 +94,7 @@ async function answerWithResult(parts: ServerParts, request: Request, reply: Rep
     let result = first
     if (id !== job.id) {
       // The job of an earlier request with this key: it may be over, and is announced to whoever asked first.
-      result = waiters.wait(id, giveUp.signal)
+      result = waiters.wait(id, giveUp.signal, early)
       void waiters.poll()
     }
     return send(reply, await result)

@@ -434,7 +434,12 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     '$.value.preprocessor_module',
     'does not run preprocessors',
   ],
-  ['early_return', flow([], { early_return: 'a' }), '$.value.early_return', 'does not answer before the flow ends'],
+  [
+    'early_return of no step',
+    flow([step('b')], { early_return: 'a' }),
+    '$.value.early_return',
+    'is the id of a step of type rawscript, script, identity in the flow\'s own list, got "a"',
+  ],
   ['a shared folder', flow([], { same_worker: true }), '$.value.same_worker', 'does not share a folder'],
   ['a conversation', flow([], { chat_input_enabled: true }), '$.value.chat_input_enabled', 'does not keep conversations'],
   [
