@@ -41,6 +41,7 @@ function stateOfList({ success, steps }: JobTree): string {
 function stateOf(step: StepTree): string {
   const notes: string[] = []
   if (step.skipped) notes.push('skipped')
+  if (step.cached) notes.push('cached')
   if (step.failed_retries?.length) notes.push(`try ${step.failed_retries.length + 1}`)
   if (step.progress !== undefined) notes.push(`${step.progress} %`)
   if (step.count !== undefined) notes.push(`${step.count} to come`)

@@ -77,6 +77,7 @@ export interface StepTree extends StepStatus {
   error?: { name: string; message: string }
   failed_retries?: string[]
   skipped?: boolean
+  cached?: boolean
   approvers?: { resume_id: number; approver: string }[]
   inside?: JobTree[]
 }

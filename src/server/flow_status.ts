@@ -75,9 +75,9 @@ export function flowStatusOf(history: History, list: ListPast, job: Standing): F
   return status
 }
 
-/** Has the job come to anything yet? Before its first claim the machine knows what is to come, and nothing has. */
+/** Has anything of the job run? Before its first claim the machine knows what is to come, and nothing has. */
 export function hasBegun(history: History, job: Standing): boolean {
-  return job.startedAt !== null || history.root.records.length > 0
+  return !history.cached && (job.startedAt !== null || history.root.records.length > 0)
 }
 
 /** A list of modules with everything inside of it. */
@@ -97,6 +97,8 @@ export interface StepTree extends Pick<
 > {
   /** Of the last try; null: it has not begun, or is not over. */
   duration_ms: number | null
+  /** It did not run: an earlier result was used. */
+  cached?: boolean
   error?: { name: string; message: string }
   /** Iterations, branches, the flow: of the last try. */
   inside?: ListTree[]
@@ -126,6 +128,7 @@ function stepTreeOf(history: History, status: ModuleStatus, past: StepPast | und
   const tree: StepTree = { id, type, job: stepJob, duration_ms: null, count, progress, approvers, failed_retries, skipped }
   const attempt = past?.attempts.at(-1)
   if (!past || !attempt || !hasBegun(history, job)) return tree
+  if (attempt.end?.k === 'ok' && attempt.end.cached) tree.cached = true
   if (past.outcome) tree.duration_ms = attempt.end?.ms ?? attempt.endedMs - attempt.beganMs
   if (past.outcome === 'failed') {
     const result = JSON.parse(past.list.cursor.results.get(past.step.id) ?? 'null') as {
@@ -194,7 +197,7 @@ class ListView {
   /** Which module the list is at, as an index; their number when it is through, or at the failure module. */
   position(modules: readonly ModuleStatus[], failing: boolean): number {
     const { cursor, steps, end } = this.#list
-    if (failing || end?.how === 'done') return modules.length
+    if (failing || end?.how === 'done' || this.#history.cached) return modules.length
     const index = cursor.block.steps[cursor.at]
     if (index === undefined) return Math.max(0, cursor.at)
     const outcome = steps.get(index)?.outcome

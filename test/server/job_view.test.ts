@@ -136,6 +136,13 @@ describe('a flow', () => {
     expect(statusOf([], { ...ended, startedAt: null })).toMatchObject({ modules: [later('a'), {}, {}, {}] })
   })
 
+  test('whose result was that of an earlier job ran nothing', () => {
+    const done = { ...ended, status: 'success' } as const
+    const status = statusOf([{ k: 'cached', v: '7' }], done)
+    expect(status).toMatchObject({ step: 4, modules: [later('a'), later('b'), later('c'), later('d')] })
+    expect(status.modules[0]).not.toHaveProperty('job')
+  })
+
   test('shows how far the step under way says it is', () => {
     expect(statusOf([ok(1, 'a')], { progress: { [s(2)]: 40 } })).toMatchObject({ modules: [{}, { progress: 40 }, {}, {}] })
   })

@@ -66,6 +66,8 @@ export class History implements Witness {
   readonly state: JobState
   readonly root: ListPast
   broken: Error | null = null
+  /** The job has the result of an earlier one: nothing of it ran. */
+  cached = false
   readonly #options: HistoryOptions
   readonly #lists = new Map<Cursor, ListPast>()
   readonly #numbered = new Map<number, ListPast | AttemptPast>()
@@ -110,6 +112,7 @@ export class History implements Witness {
     } else if (list && cursor.step && !(record.k === 'pick' && (record.w === 'break' || record.w === 'flow'))) {
       this.#come(list, cursor.step)
     }
+    if (record.k === 'cached') this.cached = true
     list?.records.push(record)
     if (record.k === 'items' && list) this.#attempt(list)!.items = record.v ?? []
     advance(this.state, record, effects)
