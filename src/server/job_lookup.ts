@@ -31,7 +31,7 @@ async function lookUp({ reads, histories }: Look, workspaceId: string, id: strin
   const job = await readJob(reads, workspaceId, jobIdOf(id))
   if (job && number === 0) return { kind: 'job', id, job }
   if (job) {
-    const history = await histories.of(job, number)
+    const history = await histories.of(job)
     const past = history.numbered(number)
     if (past && (job.status === null || hasBegun(history, job))) return { kind: 'inside', id, inside: { job, history, past } }
   }
@@ -87,7 +87,12 @@ export async function textOf(look: Look, workspaceId: string, found: Found, with
   if (found.kind === 'job') return jobText(found.job, workspaceId, logs, await flowHistoryOf(look, found.job))
   const { inside, id } = found
   const { past } = inside
-  if (past.kind === 'attempt') return attemptText({ ...inside, past }, id, workspaceId, logs)
+  if (past.kind === 'attempt') {
+    const { job } = inside
+    const history = await look.histories.withArgsOf(job, past.n)
+    const withArgs = history.numbered(past.n)
+    return attemptText({ job, history, past: withArgs?.kind === 'attempt' ? withArgs : past }, id, workspaceId, logs)
+  }
   const { value } = await look.histories.version(past.cursor.frame.plan.versionId)
   return listText({ ...inside, past }, id, workspaceId, value)
 }

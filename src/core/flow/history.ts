@@ -86,16 +86,21 @@ export class History implements Witness {
 
   static of(records: readonly JobRecord[], options: HistoryOptions): History {
     const history = new History(options)
+    history.addAll(records)
+    return history
+  }
+
+  /** What has come since. */
+  addAll(records: readonly JobRecord[]): void {
     for (const record of records) {
+      if (this.broken) break
       try {
-        history.take(record, [])
+        this.take(record, [])
       } catch (error) {
-        history.broken = error as Error
-        break
+        this.broken = error as Error
       }
     }
-    history.close()
-    return history
+    this.close()
   }
 
   take(record: JobRecord, effects: Effect[]): void {
@@ -119,7 +124,7 @@ export class History implements Witness {
     if (record.k === 'items' && cursor?.inner?.items) this.#attempt(list!)!.items = cursor.inner.items
   }
 
-  /** Nothing more will come: answers of waits that are not over are put where they belong. */
+  /** Nothing more is known now: answers of waits that are not over are put where they belong. */
   close(): void {
     for (const cursor of this.#suspended.keys()) this.suspends(cursor, true)
   }

@@ -5,7 +5,7 @@
 //       number (also of parallel ones), in the body that is entered the steps before the point. All else runs.
 //   T3. A step that was tried more than once and is entered again keeps what its last try had.
 import { EngineError } from '../errors.ts'
-import { History, type HistoryOptions, type ListPast, type StepPast } from './history.ts'
+import { History, type AttemptPast, type HistoryOptions, type ListPast, type StepPast } from './history.ts'
 import type { Effect } from './machine.ts'
 import type { Block, Plan, PlanStep } from './plan.ts'
 import type { JobRecord } from './records.ts'
@@ -161,10 +161,10 @@ class Replay {
     const level = around.level === null ? null : this.#levels[around.level]!
     if (level?.step.id !== attempt.of.step.id) {
       const nth = attempt.of.attempts.indexOf(attempt)
-      const old = past?.attempts[nth]?.bodies.find((body) => body.cursor.slot === slot)
+      const old = bodyOf(past?.attempts[nth], slot)
       return old ? whole(old) : null
     }
-    const old = past?.attempts.at(-1)?.bodies.find((body) => body.cursor.slot === slot)
+    const old = bodyOf(past?.attempts.at(-1), slot)
     if (!old || slot > level.slot!) return null
     if (slot < level.slot!) return whole(old)
     return around.level! + 1 < this.#levels.length ? this.#keptAt(old, around.level! + 1) : null
@@ -230,6 +230,11 @@ class Replay {
 function pastOf(list: ListPast, stepId: string): StepPast | undefined {
   for (const past of list.steps.values()) if (past.step.id === stepId) return past
   return undefined
+}
+
+function bodyOf(attempt: AttemptPast | undefined, slot: number): ListPast | undefined {
+  const there = attempt?.bodies[slot] // bodies begin in order
+  return there?.cursor.slot === slot ? there : attempt?.bodies.find((body) => body.cursor.slot === slot)
 }
 
 function whole(old: ListPast): Kept {
