@@ -91,6 +91,7 @@ describe('a signed URL', () => {
     await api.post((await urlsOf(one)).resume, 'a=1&b=x', form)
     await api.post((await urlsOf(two)).resume, '12345678901234567890', anyone)
     expect((await engine.done(one)).result).toMatchObject({ resume: { a: '1', b: 'x' } })
+    await engine.done(two)
     const { rows } = await engine.db.pool.query<{ steps: string }>('select steps from job_done where id = $1', [two])
     expect(rows[0]!.steps).toContain('"v":12345678901234567890')
   })
