@@ -4,6 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { FlowModule } from '../../src/core/flow/definition.ts'
 import { auditDatabase, setRecording } from '../../src/store/audit.ts'
+import { sendSignal } from '../../src/store/signals.ts'
 import { testEngine, ts, type Done, type Engine } from '../support/engine.ts'
 import { each, same } from '../flows/cases.ts'
 import { testApi, type Answer, type Api } from './api.ts'
@@ -58,6 +59,11 @@ async function run(path: string, breaks?: string): Promise<Done> {
   return done
 }
 
+async function answer(jobId: string, n: number, approver: string): Promise<void> {
+  const signal = { workspaceId: 'main', jobId, step: n, resumeId: 1, approver, account: null, approved: true, payload: '{}' }
+  expect(await sendSignal(engine.db.pool, signal)).toBe(true)
+}
+
 const restart = (id: string, body: object, query = ''): Promise<Answer> => api.post(`jobs/restart/f/${id}${query}`, body as never)
 
 test('a failed job starts again from the step that failed; what came before is kept', async () => {
@@ -101,6 +107,30 @@ test('the last step alone runs again, though its value is kept as the result of 
   const answer = await restart(old.id, { step_id: 'c' })
   expect(await engine.done(answer.body)).toMatchObject({ result: 'c' })
   expect(whatRan()).toEqual(['c'])
+})
+
+test('who answered is kept, and a later step is answered anew', async () => {
+  const waits = { suspend: { required_events: 1 } }
+  const path = 'f/test/waits'
+  await engine.deploy(path, [same('a', waits), noting('b'), same('c', waits), noting('d')], {}, false)
+  const { body: id } = await api.post(`jobs/run/f/${path}`, {})
+  await answer(id, 1, 'ada')
+  await answer(id, 3, 'bob')
+  await engine.done(id)
+  writeFileSync(ran, '')
+  const { body: fresh } = await restart(id, { step_id: 'b' })
+  await expect
+    .poll(async () => (await api.get(`jobs_u/get/${fresh}`)).json.flow_status.modules[3], { interval: 20 })
+    .toMatchObject({ type: 'WaitingForEvents', id: 'd', count: 1 })
+  await answer(fresh, 3, 'eve')
+  expect(await engine.done(fresh)).toMatchObject({ status: 'success', result: 'd' })
+  expect(whatRan()).toEqual(['b', 'd'])
+  expect((await api.get(`jobs_u/get/${fresh}`)).json.flow_status.modules).toMatchObject([
+    { id: 'a', approvers: [{ approver: 'ada' }] },
+    {},
+    { id: 'c', approvers: [{ approver: 'eve' }] },
+    {},
+  ])
 })
 
 test('on the version that is deployed now, if what comes before is the same in it', async () => {
