@@ -29,7 +29,7 @@ export function restartRecords(old: History, options: HistoryOptions, point: Res
 }
 
 /** Steps that a flow can be started again from: all but those of sub-flows, and the failure module. */
-export function restartableIds(plan: Plan): string[] {
+function restartableIds(plan: Plan): string[] {
   return plan.steps.filter((step) => step !== plan.failure).map((step) => step.id)
 }
 

@@ -8,7 +8,7 @@ import type { LoopRun, Plan } from '../../../src/core/flow/plan.ts'
 import type { JobRecord } from '../../../src/core/flow/records.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
 
-export const sandbox: Sandbox = {
+const sandbox: Sandbox = {
   evaluate: () => {
     throw new Error('nothing here needs JavaScript')
   },
