@@ -92,9 +92,16 @@ export const flows = {
       step('c', { value: 'results.l.length' }),
     ],
   },
+  cached: { modules: [step('a', { more: { cache_ttl: 3_600 } }), step('b', { value: 'results.a.n' })] },
+  turns: { modules: [step('a'), step('b', { value: 'results.a.n' })], ordering_key: 'flow_input.effects' },
   fails: { modules: [step('a', { failures: 99 })], failure_module: step('failure') },
   cancel: { modules: [step('a', { holdMs: 600_000 })] },
 } satisfies Record<string, FlowValue>
+
+/** Waits between its steps for somebody's answer. */
+export const approval: FlowValue = {
+  modules: [step('a', { more: { suspend: { required_events: 1, timeout: 600 } } }), step('c', { value: 'resume' })],
+}
 
 export type FlowName = keyof typeof flows
 

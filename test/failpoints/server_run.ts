@@ -1,9 +1,10 @@
 // One run of publishers against a `millrace server` that is killed or loses a reply. A worker that lives does the jobs.
 //   P1. A publisher who gets no answer, or a 5xx, asks again; with its Idempotency-Key where the request can carry one.
 import { setTimeout as pause } from 'node:timers/promises'
+import type { FlowValue } from '../../src/core/flow/definition.ts'
 import type { Json } from '../../src/core/json.ts'
 import { faultsOf, outcomesOf, type Outcome, type Sent } from './check.ts'
-import { flows, script, scriptArgs, type FlowName } from './flows.ts'
+import { approval, flows, script, scriptArgs, type FlowName } from './flows.ts'
 import { isReached, phasesOf, planOf, type Fault } from './points.ts'
 import { linesOf, type Lane } from './rig.ts'
 import type { RunResult } from './worker_run.ts'
@@ -65,12 +66,13 @@ export async function serverRun(
     return answer.text
   }
   const args = (name: string): Record<string, Json> => ({ name, effects, harness: 0 })
-  const runOf = (flow: FlowName, name: string, key: string) =>
+  const runOf = (flow: FlowName | 'approval', name: string, key: string) =>
     must('POST', `jobs/run/f/fp/${tag}/${flow}?tag=${tag}`, args(name), key)
 
   const answered: Sent[] = []
   async function publish(): Promise<void> {
-    for (const flow of ['three', 'cancel'] as const) await deploy(flow)
+    for (const flow of ['three', 'cancel', 'turns'] as const) await deploy(flow, flows[flow])
+    await deploy('approval', approval)
     await must('POST', 'scripts/create', { path: `fp/${tag}/script`, summary: '', ...script })
     const keyed = await runOf('three', 'keyed', `${tag} keyed`)
     const again = await runOf('three', 'keyed', `${tag} keyed`)
@@ -86,10 +88,17 @@ export async function serverRun(
     if (waited.status !== 200 || (JSON.parse(waited.text) as { step?: string }).step !== 'c') {
       faults.push(`run_wait_result: ${waited.status} ${waited.text}`)
     }
+    const turn = await runOf('turns', 'turn', `${tag} turn`)
+    const approved = await runOf('approval', 'approved', `${tag} approved`)
+    const signature = await must('GET', `jobs/job_signature/${approved}/7`)
+    const answered7 = await ask('POST', `jobs_u/resume/${approved}/7/${signature}`, { yes: true })
+    // Asked again after a lost answer, it was taken already.
+    if (answered7.status >= 300 && answered7.status !== 409) throw new Error(`resume: ${answered7.status} ${answered7.text}`)
     const long = await runOf('cancel', 'canceled', `${tag} canceled`)
     while (!linesOf(effects).some((line) => line.includes(long)) && performance.now() < deadline) await pause(tickMs)
     await must('POST', `jobs_u/queue/cancel/${long}`, { reason: 'enough' })
-    for (const [name, id] of Object.entries({ keyed, plain, script: ran, preview, canceled: long })) answered.push({ name, id })
+    for (const [name, id] of Object.entries({ keyed, plain, script: ran, preview, turn, approved, canceled: long }))
+      answered.push({ name, id })
     for (const id of JSON.parse(batch) as string[]) answered.push({ name: 'batch', id })
     for (const { id } of answered) await over(id)
     await must('GET', `jobs_u/get/${keyed}`)
@@ -97,14 +106,15 @@ export async function serverRun(
     const failed = await must('POST', `jobs/run/f/fp/fails?tag=${tag}`, args('failing'), `${tag} failing`)
     await over(failed)
     const replayed = JSON.parse(await must('POST', 'jobs/replay', { ids: [failed] })) as { replayed: { id: string }[] }
+    await must('POST', 'jobs/replay', { ids: [turn] })
     for (const id of [failed, ...replayed.replayed.map((one) => one.id)]) answered.push({ name: 'failing', id })
     // Asked again after a lost answer, it is archived already.
     const archived = await ask('POST', `flows/archive/fp/${tag}/cancel`, { archived: true })
     if (archived.status >= 300 && archived.status !== 404) throw new Error(`archive: ${archived.status} ${archived.text}`)
   }
 
-  async function deploy(flow: FlowName): Promise<void> {
-    const document = { path: `fp/${tag}/${flow}`, summary: '', value: flows[flow] } as unknown as Json
+  async function deploy(flow: string, value: FlowValue): Promise<void> {
+    const document = { path: `fp/${tag}/${flow}`, summary: '', value } as unknown as Json
     const created = await ask('POST', 'flows/create', document)
     // Asked again after a lost answer, it is there already.
     if (created.status >= 300 && !/exists/.test(created.text)) throw new Error(`deploy: ${created.status} ${created.text}`)
@@ -173,7 +183,7 @@ function faultsOfAnswers(sent: Sent[], answered: Sent[]): string[] {
   const faults: string[] = []
   for (const { name, id } of answered) if (!sent.some((job) => job.id === id)) faults.push(`${name}: answered 201, and lost`)
   if (sent.filter((job) => job.name === 'failing').length < 2) faults.push('failing: started again, and no second job')
-  for (const name of ['keyed', 'script', 'preview', 'waited', 'canceled']) {
+  for (const name of ['keyed', 'script', 'preview', 'waited', 'approved', 'canceled']) {
     const times = sent.filter((job) => job.name === name).length
     if (times !== 1) faults.push(`${name}: ${times} jobs of one key`)
   }
