@@ -56,7 +56,8 @@ export function listedJob(job: JobSummary, workspaceId: string): object {
       ...shared,
       running: job.state === 'running',
       scheduled_for: job.runAt ?? acceptedAt,
-      suspend: job.state === 'waiting' ? 1 : 0,
+      // One that waits for its turn has not begun.
+      suspend: job.state === 'waiting' && job.startedAt !== null ? 1 : 0,
     }
   }
   const beganMs = (job.startedAt ?? job.completedAt)!.getTime()
