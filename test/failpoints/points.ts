@@ -45,6 +45,8 @@ const regular = new Set([
   'append_logs',
   'canceled_jobs',
   'declare_dead',
+  'delete_left_signals',
+  'delete_left_waits',
   'heartbeat',
   'load_artifact',
   'load_version',
