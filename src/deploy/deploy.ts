@@ -206,13 +206,23 @@ function sourcesOf(value: FlowValue, path: string, at: string, locks: Map<string
   const sources = new Map<string, Source>()
   for (const { module, at: here } of modulesOf(value, at)) {
     if (module.value.type !== 'rawscript') continue
-    const { content, lock } = module.value
+    const { lock } = module.value
     const language = module.value.language as Language
+    const content = module === value.preprocessor_module ? withMain(module.value.content, language) : module.value.content
     const earlier = isNode(language) ? (locks.get(module.id) ?? null) : null
     const name = `${path}/${module.id}.${extensions[language]}`
     sources.set(module.id, { language, content, lock: lock || earlier, name, at: `${here}.value.content` })
   }
   return sources
+}
+
+/** The function of a preprocessor is called `preprocessor` (as in Windmill); runtimes call `main`. */
+function withMain(content: string, language: Language): string {
+  if (languages[language] === 'python') {
+    return /^(async +)?def +preprocessor\b/m.test(content) ? `${content}\nmain = preprocessor\n` : content
+  }
+  if (!isNode(language) || !/\bexport +(default +)?(async +)?(function|const|let) +preprocessor\b/.test(content)) return content
+  return `${content}\nexport { preprocessor as main }\n`
 }
 
 function scriptSource(script: ScriptDocument, path: string): Source {

@@ -44,6 +44,7 @@ export interface FlowStatus {
   step: number
   modules: ModuleStatus[]
   failure_module: ModuleStatus & { parent_module?: string }
+  preprocessor_module?: ModuleStatus
   retry?: { fail_count: number; failed_jobs: string[] }
 }
 
@@ -68,7 +69,8 @@ export function flowStatusOf(history: History, list: ListPast, job: Standing): F
   const failurePast = cursor === root && plan.failure ? steps.get(plan.failure.index) : undefined
   const failure = cursor === root && plan.failure ? view.statusOf(plan.failure) : later('failure')
   const status: FlowStatus = { step: view.position(modules, failurePast !== undefined), modules, failure_module: failure }
-  if (failurePast) status.failure_module.parent_module = modules[cursor.at]!.id
+  if (failurePast) status.failure_module.parent_module = modules[cursor.at]?.id ?? 'preprocessor'
+  if (plan.preprocessor && steps.has(plan.preprocessor.index)) status.preprocessor_module = view.statusOf(plan.preprocessor)
   view.markNext(modules)
   const retrying = view.retrying()
   if (retrying) status.retry = { fail_count: retrying.length, failed_jobs: retrying }
@@ -113,6 +115,9 @@ export function treeOf(history: History, list: ListPast, job: Standing): ListTre
   })
   const { failure } = cursor.frame.plan
   const failurePast = failure ? steps.get(failure.index) : undefined
+  const { preprocessor } = cursor.frame.plan
+  const preprocessorPast = preprocessor ? steps.get(preprocessor.index) : undefined
+  if (preprocessorPast) trees.unshift(stepTreeOf(history, status.preprocessor_module!, preprocessorPast, job))
   if (failurePast) trees.push(stepTreeOf(history, status.failure_module, failurePast, job))
   return {
     job: stepIdOf(job.id, cursor.id),
@@ -199,6 +204,7 @@ class ListView {
     const { cursor, steps, end } = this.#list
     if (failing || end?.how === 'done' || this.#history.cached) return modules.length
     const index = cursor.block.steps[cursor.at]
+    if (cursor.step && cursor.step === cursor.frame.plan.preprocessor) return -1 // as in Windmill
     if (index === undefined) return Math.max(0, cursor.at)
     const outcome = steps.get(index)?.outcome
     return outcome === 'settled' || outcome === 'skipped' ? cursor.at + 1 : cursor.at

@@ -65,6 +65,7 @@ async function previewTarget({ turnMakers }: ServerParts, workspaceId: string, p
     priority: 0,
     turns: await turnMakers.of(preview.turns, { workspaceId, kind: 'flow', path, versionId }),
     early: preview.early,
+    preprocessed: false,
   }
 }
 
@@ -98,7 +99,7 @@ async function scriptTarget({ deployer }: ServerParts, request: Request, body: P
     lock,
     tag: tagOf(body),
   })
-  return { versionId: preview.versionId, tag: preview.tag, priority: 0, turns: null, early: false }
+  return { versionId: preview.versionId, tag: preview.tag, priority: 0, turns: null, early: false, preprocessed: false }
 }
 
 const pathOf = (body: PreviewBody): string | undefined =>

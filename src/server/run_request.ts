@@ -1,7 +1,8 @@
 // What a request to run something says beside its arguments: query parameters and headers become a job's fields.
 import { EngineError } from '../core/errors.ts'
 import { isUuid, jobIdOf } from '../core/job/ids.ts'
-import type { JsonText } from '../core/json.ts'
+import { argsOfEvent } from '../core/flow/event.ts'
+import { storable, type JsonText } from '../core/json.ts'
 import { traceOfHeaders } from '../core/trace.ts'
 import { newJobId, type NewJob } from '../store/jobs.ts'
 import { countTagReady } from '../store/job_reads.ts'
@@ -17,6 +18,7 @@ interface RunQuery {
   job_id?: string
   parent_job?: string
   queue_limit?: string
+  skip_preprocessor?: string
   include_header?: string
   include_query?: string
   raw?: string
@@ -90,7 +92,7 @@ export function newJobOf(request: Request, target: Target, args: JsonText): NewJ
     versionId: target.versionId,
     tag: target.tag,
     priority: target.priority,
-    args,
+    args: isWebhook(request, target) ? argsOfWebhook(request, args) : args,
     createdBy: request.identity.username,
   }
   if (target.turns !== null) job.turn = target.turns.turnOf(args)
@@ -104,6 +106,23 @@ export function newJobOf(request: Request, target: Target, args: JsonText): NewJ
     break
   }
   return job
+}
+
+/** Is the request an event that the target's preprocessor makes its input of? */
+export function isWebhook(request: Request, target: Target): boolean {
+  return target.preprocessed && (request.query as RunQuery).skip_preprocessor !== 'true'
+}
+
+// They say who the caller is, and an event is stored.
+const secretHeaders = new Set(['authorization', 'cookie', 'proxy-authorization'])
+
+/** The event of kind webhook, as Windmill's preprocessors get it. */
+export function argsOfWebhook(request: Request, body: JsonText): JsonText {
+  const headers = Object.fromEntries(Object.entries(request.headers).filter(([name]) => !secretHeaders.has(name)))
+  const { token: _token, ...query } = request.query as Record<string, unknown>
+  const raw = query['raw'] === 'true' ? ((request.body as string | undefined) ?? '') : null
+  const rest = JSON.stringify({ raw_string: raw, headers, query })
+  return argsOfEvent(storable(`{"kind":"webhook","body":${body},${rest.slice(1)}`))
 }
 
 function addTrace(job: NewJob, { headers }: Request): void {

@@ -21,6 +21,8 @@ export interface Target {
   turns: TurnMaker | null
   /** It answers before its jobs are over. */
   early: boolean
+  /** It makes its input of the event that it is started by. */
+  preprocessed: boolean
 }
 
 export interface Runnables {
@@ -62,7 +64,14 @@ export function createRunnables({ db, turnMakers }: { db: Database; turnMakers: 
         path: found.path ?? path,
         versionId,
       } as const
-      const target = { versionId, tag, priority, turns: await turnMakers.of(found.turns, version), early: found.early ?? false }
+      const target = {
+        versionId,
+        tag,
+        priority,
+        turns: await turnMakers.of(found.turns, version),
+        early: found.early ?? false,
+        preprocessed: found.preprocessed ?? false,
+      }
       if (kept.size >= keptMax) kept.clear()
       if (asked === generation) kept.set(keyOf(kind, workspaceId, path), { target, untilMs: Date.now() + keepMs })
       return target
@@ -85,6 +94,7 @@ interface Found {
   priority: number
   turns: JsonText | null
   early?: boolean
+  preprocessed?: boolean
   /** Where it is not what was asked by. */
   path?: string
 }

@@ -4,6 +4,7 @@ import type { Expression, Sandbox } from '../expr/expression.ts'
 import type { Place } from '../expr/names.ts'
 import { assert } from '../errors.ts'
 import { languages, type FlowModule, type FlowValue, type InputTransform, type StopAfterIf } from './definition.ts'
+import { eventKey } from './event.ts'
 import { turnRuleOf } from './turns.ts'
 import type { Block, Built, Plan, PlanStep, RunnableKind, Stop, Suspend } from './plan.ts'
 
@@ -24,6 +25,9 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
   const { value } = version
   const planner = new Planner(version.built, sandbox)
   const root = planner.block(value.modules, '$.value.modules')
+  const preprocessor = value.preprocessor_module
+    ? planner.preprocessor(value.preprocessor_module, '$.value.preprocessor_module')
+    : null
   const failure = value.failure_module ? planner.step(value.failure_module, '$.value.failure_module') : null
   return {
     versionId: version.id,
@@ -34,6 +38,7 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     root,
     skipIf: value.skip_expr ? compileExpression(value.skip_expr, sandbox, 'before', '$.value.skip_expr') : null,
     failure,
+    preprocessor,
     flowEnv: JSON.stringify(value.flow_env ?? {}),
     strict: value.durability === 'strict',
     turned: turnRuleOf(value) !== null,
@@ -74,6 +79,12 @@ class Planner {
       timeout: this.#number(module.timeout, 'after', `${at}.timeout`),
       cacheMs: module.cache_ttl ? module.cache_ttl * 1_000 : null,
     } satisfies Omit<PlanStep, 'index' | 'id'>)
+  }
+
+  /** Gets the event, whatever its inputs say. */
+  preprocessor(module: FlowModule, at: string): PlanStep {
+    const expression = this.#expression(`flow_input[${JSON.stringify(eventKey)}]`, 'before', at)
+    return Object.assign(this.step(module, at), { inputs: [{ name: 'event', expression }] })
   }
 
   #run(module: FlowModule, at: string): PlanStep['run'] {

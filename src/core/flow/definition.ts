@@ -135,6 +135,8 @@ export interface Queueing {
 export interface FlowValue extends Queueing {
   modules: FlowModule[]
   failure_module?: FlowModule
+  /** Makes the flow's input of the event that it was started by. */
+  preprocessor_module?: FlowModule
   /** The whole flow is skipped if it gives true. */
   skip_expr?: string
   flow_env?: Record<string, Json>

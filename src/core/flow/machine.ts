@@ -18,6 +18,7 @@ import { assert, type UserError } from '../errors.ts'
 import { retryDelayMs, retryNeedsRandom } from '../job/retry.ts'
 import { storable, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
+import { isEvent } from './event.ts'
 import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } from './cursor.ts'
 import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
 import type { Approval, JobRecord, PickKind } from './records.ts'
@@ -255,6 +256,12 @@ function rootOf(plan: Plan, args: JsonText, id: number, parent: Cursor | null, d
 }
 
 function begin(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  const { plan, args } = cursor.frame
+  if (plan.preprocessor && !cursor.parent && isEvent(args)) enter(plan.preprocessor, state, cursor, effects)
+  else beginModules(state, cursor, effects)
+}
+
+function beginModules(state: JobState, cursor: Cursor, effects: Effect[]): void {
   const { plan } = cursor.frame
   if (!plan.skipIf) {
     goOn(state, cursor, effects)
@@ -381,6 +388,19 @@ function pick(cursor: Cursor, what: PickKind, effects: Effect[]): void {
   effects.push({ e: 'pick', cursor, step: cursor.step!, what })
 }
 
+/** The event has become the flow's input. */
+function preprocessed(state: JobState, cursor: Cursor, value: JsonText, effects: Effect[]): void {
+  if (!value.startsWith('{')) {
+    const message = `the preprocessor gave ${shown(JSON.parse(value) as Json)}; it must give an object: the flow's input`
+    gaveUp(state, cursor, { name: 'PreprocessorError', message }, null, effects)
+    return
+  }
+  cursor.results.delete(cursor.step!.id)
+  cursor.frame.args = value
+  cursor.last = cursor.input = value
+  beginModules(state, cursor, effects)
+}
+
 /** The step has a value. */
 function settle(state: JobState, cursor: Cursor, value: JsonText, effects: Effect[]): void {
   const step = cursor.step!
@@ -402,6 +422,7 @@ function rest(state: JobState, cursor: Cursor, effects: Effect[]): void {
 
 function stepOver(state: JobState, cursor: Cursor, effects: Effect[]): void {
   if (isFailing(cursor)) ended(state, cursor, { how: 'done', value: cursor.last }, effects)
+  else if (cursor.step === cursor.frame.plan.preprocessor) preprocessed(state, cursor, cursor.last, effects)
   else goOn(state, cursor, effects)
 }
 

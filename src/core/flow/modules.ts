@@ -24,7 +24,7 @@ export function listsIn({ value }: FlowModule, at: string): { modules: FlowModul
   }
 }
 
-/** Every module of a flow, outer ones before inner ones, the failure module last. */
+/** Every module of a flow, outer ones before inner ones, the preprocessor and the failure module last. */
 export function modulesOf(value: FlowValue, at: string): PlacedModule[] {
   const found: PlacedModule[] = []
   const visit = (modules: readonly FlowModule[], at: string): void => {
@@ -35,6 +35,7 @@ export function modulesOf(value: FlowValue, at: string): PlacedModule[] {
     }
   }
   visit(value.modules, `${at}.modules`)
+  if (value.preprocessor_module) found.push({ module: value.preprocessor_module, at: `${at}.preprocessor_module` })
   if (value.failure_module) found.push({ module: value.failure_module, at: `${at}.failure_module` })
   return found
 }

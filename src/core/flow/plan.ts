@@ -1,5 +1,5 @@
 // A plan: a flow version compiled once, so that running it is look-ups.
-//   P1. `steps` holds every step of the flow, nested ones included, the failure module last; a step's `index` is its place there.
+//   P1. `steps` holds every step of the flow, nested ones included, the preprocessor and the failure module last; a step's `index` is its place there.
 //   P2. `root` and every block inside a step name steps by index.
 //   P3. A step refers to a flow or a script by path: which version runs is decided when it begins, and recorded.
 //   P4. Pure and immutable: shared by all jobs of the version.
@@ -131,6 +131,8 @@ export interface Plan {
   /** The whole flow is skipped if it gives true. */
   skipIf: Expression | null
   failure: PlanStep | null
+  /** Runs first in a job that an event started (eventOf). */
+  preprocessor: PlanStep | null
   flowEnv: JsonText
   strict: boolean
   /** Its jobs have turns: flow/turns.ts. */

@@ -28,9 +28,9 @@ export function restartRecords(old: History, options: HistoryOptions, point: Res
   return new Replay(old, options, levels, point).run()
 }
 
-/** Steps that a flow can be started again from: all but those of sub-flows, and the failure module. */
+/** Steps that a flow can be started again from: all but those of sub-flows, the preprocessor and the failure module. */
 function restartableIds(plan: Plan): string[] {
-  return plan.steps.filter((step) => step !== plan.failure).map((step) => step.id)
+  return plan.steps.filter((step) => step !== plan.failure && step !== plan.preprocessor).map((step) => step.id)
 }
 
 /** The top-level step that the point is, or is inside of; and whether it is inside. */

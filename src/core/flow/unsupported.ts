@@ -24,7 +24,6 @@ export const unsupported = {
     visible_to_runner_only: 'hide jobs from other members',
   },
   flowValue: {
-    preprocessor_module: 'run preprocessors',
     same_worker: 'share a folder between steps',
     chat_input_enabled: 'keep conversations',
     ...deleting,

@@ -67,6 +67,8 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   if (faults.text(fields, 'skip_expr', at)) checkExpression(fields.skip_expr, 'before', `${at}.skip_expr`, faults)
   const whole: Whole = { modulesMax: limits.flowModulesMax, modules: 0, placeOf: new Map() }
   const flow = { ...fields, modules: modulesOf(fields.modules, whole, `${at}.modules`, faults) } as FlowValue
+  if (fields.preprocessor_module === undefined || fields.preprocessor_module === null) delete flow.preprocessor_module
+  else flow.preprocessor_module = preprocessorModule(fields.preprocessor_module, whole, `${at}.preprocessor_module`, faults)
   if (fields.failure_module === undefined || fields.failure_module === null) delete flow.failure_module
   else flow.failure_module = failureModule(fields.failure_module, whole, `${at}.failure_module`, faults)
   for (const key of ['flow_env', 'durability', 'priority'] as const) if (fields[key] === null) delete flow[key]
@@ -208,6 +210,32 @@ function failureModule(module: unknown, whole: Whole, at: string, faults: Faults
     faults.add(`${at}.value.type`, `a failure module is a ${failureTypes.join(' or a ')}`, failureTypes)
   }
   return { ...parsed, id: 'failure' }
+}
+
+const notOfPreprocessors = [
+  'skip_if',
+  'stop_after_if',
+  'stop_after_all_iters_if',
+  'sleep',
+  'suspend',
+  'continue_on_error',
+  'mock',
+] as const
+
+function preprocessorModule(module: unknown, whole: Whole, at: string, faults: Faults): FlowModule {
+  const fields = faults.fields(module, at, moduleShape)
+  if (!fields) return noModule
+  if ((fields.id ?? 'preprocessor') !== 'preprocessor') {
+    faults.add(`${at}.id`, `the preprocessor's id is 'preprocessor', got ${JSON.stringify(fields.id)}`, ['preprocessor'])
+  }
+  const parsed = flowModule(fields, whole, at, faults)
+  if (!(failureTypes as readonly string[]).includes(parsed.value.type)) {
+    faults.add(`${at}.value.type`, `a preprocessor is a ${failureTypes.join(' or a ')}`, failureTypes)
+  }
+  for (const field of notOfPreprocessors) {
+    if (parsed[field]) faults.add(`${at}.${field}`, 'a preprocessor has none: it runs first, or not at all (remove the field)')
+  }
+  return { ...parsed, id: 'preprocessor' }
 }
 
 /** A module without a check of its id, which depends on where it stands. */

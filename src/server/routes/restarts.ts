@@ -88,7 +88,7 @@ async function restart(
   const tag = old.tag === ran.tag ? version.tag : old.tag
   const job = newJobOf(
     request,
-    { versionId: version.plan.versionId, tag, priority: version.priority, turns: null, early: false },
+    { versionId: version.plan.versionId, tag, priority: version.priority, turns: null, early: false, preprocessed: false },
     '{}',
   )
   enqueuer.assertRoom(job.tag, 1)

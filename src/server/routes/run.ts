@@ -7,7 +7,7 @@ import { newJobId, type NewJob } from '../../store/jobs.ts'
 import { argsOfArray, argsOfLines } from '../args.ts'
 import { byPath, inWorkspace, sendJson, type Access, type App, type Request, type ServerParts } from '../parts.ts'
 import { measuredTarget, previewOf } from '../previews.ts'
-import { accept, argsOf, assertQueueLimit, newJobOf, targetOf } from '../run_request.ts'
+import { accept, argsOf, argsOfWebhook, assertQueueLimit, isWebhook, newJobOf, targetOf } from '../run_request.ts'
 import type { RunnableName } from '../runnables.ts'
 
 export const runAccess: Record<RunnableName, Access> = {
@@ -33,6 +33,7 @@ const runQuery = Type.Partial(
     job_id: Type.String({ description: "A UUID of the caller's own; the same one never starts a second job" }),
     parent_job: Type.String(),
     queue_limit: Type.Integer({ description: 'Refuse (429) where so many jobs of the tag are ready already' }),
+    skip_preprocessor: Type.Boolean({ description: "The body is the flow's input, whatever preprocessor it has" }),
     include_header: Type.String({ description: 'Header names, with commas; they become arguments' }),
     include_query: Type.String({ description: 'Query parameters that become arguments' }),
     raw: Type.Boolean({ description: 'Adds `raw_string`, the body as it came' }),
@@ -185,10 +186,11 @@ function batchOf(request: Request, depthMax: number): string[] {
 
 /** A key of the request names each element by its place, so a batch sent again starts nothing twice. */
 function jobsOf(request: Request, target: Parameters<typeof newJobOf>[1], batch: readonly string[]): NewJob[] {
-  const first = newJobOf(request, { ...target, turns: null }, '{}')
+  const first = newJobOf(request, { ...target, turns: null, preprocessed: false }, '{}')
   const { key } = first
+  const wraps = isWebhook(request, target)
   return batch.map((args, i) => {
-    const job: NewJob = { ...first, id: newJobId(), args }
+    const job: NewJob = { ...first, id: newJobId(), args: wraps ? argsOfWebhook(request, args) : args }
     if (target.turns !== null) job.turn = target.turns.turnOf(args)
     if (key !== undefined) job.key = `${key}/${i}`
     return job

@@ -429,10 +429,22 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
   ['a priority that is no number', flow([], { priority: 'high' }), '$.value.priority', 'expected a number'],
   ['flow_env that is no object', flow([], { flow_env: [] }), '$.value.flow_env', 'expected an object'],
   [
-    'a preprocessor',
-    flow([], { preprocessor_module: step('preprocessor') }),
-    '$.value.preprocessor_module',
-    'does not run preprocessors',
+    'a preprocessor that is a loop',
+    flow([], { preprocessor_module: { value: { type: 'whileloopflow', modules: [step('b')] } } }),
+    '$.value.preprocessor_module.value.type',
+    'a preprocessor is a rawscript or a script',
+  ],
+  [
+    'a preprocessor of another name',
+    flow([], { preprocessor_module: step('first') }),
+    '$.value.preprocessor_module.id',
+    "the preprocessor's id is 'preprocessor'",
+  ],
+  [
+    'a preprocessor that waits',
+    flow([], { preprocessor_module: { ...step('preprocessor'), suspend: { required_events: 1 } } }),
+    '$.value.preprocessor_module.suspend',
+    'a preprocessor has none',
   ],
   [
     'early_return of no step',
