@@ -156,12 +156,15 @@ create table job (
   canceled_reason text,
   trace text, -- W3C Trace Context it came with: traceparent, and tracestate after a space
   signals integer not null default 0, -- that it has had
-  signals_wanted integer -- when waiting: made ready by so many
+  signals_wanted integer, -- when waiting: made ready by so many
+  parent_step integer, -- of a part (src/store/parts.ts): the loop's number among the steps of parent_id; parent_slot: which part
+  part text -- and the step whose iterations it runs
 ) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 create index job_ready on job (tag, priority desc, id) where state = 'ready';
 create index job_lost on job (tag, id) where state = 'ready' and lost > 0;
 create index job_parked on job (run_at) where state = 'parked';
 create index job_waiting on job (run_at) where state = 'waiting' and run_at is not null;
+create unique index job_part on job (parent_id, parent_step, parent_slot) where parent_id is not null;
 create index job_canceled on job (worker_id) where canceled_by is not null;
 
 -- Ordered records of jobs that live long. A short job never has a row here.
@@ -448,6 +451,9 @@ create table job_done (
   canceled_by text,
   canceled_reason text,
   trace text,
+  parent_step integer,
+  parent_slot integer,
+  part text,
   primary key (id)
 ) partition by range (id);
 create table job_done_rest partition of job_done default;

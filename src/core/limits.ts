@@ -37,6 +37,14 @@ export interface Limits {
   flowDepthMax: number
   /** Iterations of one loop under way at a time. */
   loopWidthMax: number
+  /** A loop with more items, or that would start more steps, is spread over jobs; so is one asked to. See flow/spread.ts. */
+  spreadItemsMin: number
+  spreadStepsMin: number
+  /** Items of one of those jobs, and how many of them are ready at a time. */
+  partItemsMax: number
+  partsAtOnceMax: number
+  /** Bytes of the arguments of all of them. */
+  partsBytesMax: number
   /** Jobs one worker holds at a time, claimed and not yet committed. */
   workerJobsMax: number
   /** Bytes of the jobs one worker holds, by what jobs weighed so far; always one job. */
@@ -131,6 +139,11 @@ export const defaultLimits: Limits = {
   stepsMax: 65_535,
   flowDepthMax: 50,
   loopWidthMax: 1_000,
+  spreadItemsMin: 10_000,
+  spreadStepsMin: 30_000,
+  partItemsMax: 1_000,
+  partsAtOnceMax: 10,
+  partsBytesMax: 64 * MiB,
   workerJobsMax: 3_000,
   heldBytesMax: 128 * MiB,
   claimJobsMax: 500,

@@ -75,7 +75,7 @@ export function createHistories({ on, limits }: { on: Queryable; limits: Limits 
     const plans = new Map<string, Plan>()
     for (const id of new Set(called)) plans.set(id, (await version(id)).plan)
     const beganMs = job.startedAt?.getTime() ?? acceptedAtMs(job.id)
-    return { records, options: { plan, args: job.args, limits, plans: (id) => plans.get(id)!, beganMs } }
+    return { records, options: { plan, args: job.args, limits, plans: (id) => plans.get(id)!, beganMs, part: job.part } }
   }
 
   const large = new Map<string, Large>()

@@ -63,6 +63,8 @@ export interface ClaimedJob {
   trace: string | null
   /** Signals it has had. */
   signals: number
+  /** The loop it is a part of: see core/flow/spread.ts. */
+  part: string | null
 }
 
 export function claimJobs(
@@ -173,7 +175,10 @@ export function readJournal(
   return run<JournalRow>(on, 'read_journal', [workerId, held])
 }
 
-/** A job given back: at once (`parkMs` null), for so long, or until it has `wanted` signals more than the `seen` ones. */
+/**
+ * A job given back: at once (`parkMs` null), for so long, or until it has `wanted` signals more than the `seen` ones, if
+ * for ever (Infinity).
+ */
 export interface Release {
   id: string
   epoch: number
@@ -205,7 +210,7 @@ export async function releaseJobs(
     jobs.map(({ id, epoch, parkMs, wanted = 0, seen = 0, waits = null }) => ({
       id,
       epoch,
-      run_in_ms: parkMs === null ? null : Math.max(0, Math.ceil(parkMs)),
+      run_in_ms: parkMs === null || parkMs === Infinity ? null : Math.max(0, Math.ceil(parkMs)),
       wanted,
       seen,
       waits,

@@ -12,6 +12,7 @@ import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, isOutage, type Database } from '../store/db.ts'
 import { appendJournal, appendLogs, finishJobs, finishTurns, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
+import { spreadJobs } from '../store/parts.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 /** A finished job on its way to job_done. */
@@ -24,7 +25,7 @@ export interface Finished {
   unstorable(reason: string): boolean
   /** A caller waits for it. */
   readonly awaited: boolean
-  /** Signals or times are kept for it. */
+  /** Signals or times are kept for it, it has parts, or is one. */
   readonly waited: boolean
   /** It has a turn, to be passed on. */
   readonly turned: boolean
@@ -45,6 +46,8 @@ export interface Journaled {
 export interface Committer {
   finish(job: Finished): void
   journal(record: Journaled): void
+  /** As journal(), for a record that jobs come with. */
+  spread(record: Journaled): void
   log(piece: LogPiece): void
   backlogBytes(): number
   /** Bytes of log that wait to be stored. */
@@ -106,6 +109,7 @@ export function createCommitter(parts: {
     tells,
   )
   const journals = createLane<Journaled>('journal', (client, text) => appendJournal(client, workerId, text), 1)
+  const spreads = createLane<Journaled>('journal', (client, text) => spreadJobs(client, workerId, text), 1)
   const logs: LogPiece[] = []
   let logBytes = 0
   /** Steps whose log has a gap that it does not tell of yet. */
@@ -307,19 +311,21 @@ export function createCommitter(parts: {
   return {
     finish: (job) => (job.turned ? finishesTurned : job.waited ? finishesWaited : finishes).push(job),
     journal: (record) => journals.push(record),
+    spread: (record) => spreads.push(record),
     log: pushLog,
     logBytes: () => logBytes,
-    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + finishesTurned.bytes() + journals.bytes(),
+    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + finishesTurned.bytes() + journals.bytes() + spreads.bytes(),
     backlogRows: () => ({
       jobs: finishes.rows() + finishesWaited.rows() + finishesTurned.rows(),
-      records: journals.rows(),
+      records: journals.rows() + spreads.rows(),
     }),
     async drained() {
-      await Promise.all([finishes.drained(), finishesWaited.drained(), finishesTurned.drained(), journals.drained(), logging])
+      const lanes = [finishes, finishesWaited, finishesTurned, journals, spreads]
+      await Promise.all([...lanes.map((lane) => lane.drained()), logging])
     },
     async close() {
       over.abort()
-      await Promise.all([finishes.close(), finishesWaited.close(), finishesTurned.close(), journals.close()])
+      await Promise.all([finishes, finishesWaited, finishesTurned, journals, spreads].map((lane) => lane.close()))
     },
   }
 }

@@ -36,7 +36,10 @@ export function createReleases(parts: {
     const parkMs = parkUntilMs === null ? null : parkUntilMs - nowMs
     const waits = run.waits ? [...run.waits.values()] : []
     // Of a single sleep the job's own time says it all.
-    const kept = waits.length > 1 || wanted > 0 || parkMs === null ? waits.map((wait) => releasedWait(wait, nowMs)) : []
+    const kept =
+      waits.length > 1 || wanted > 0 || parkMs === null
+        ? waits.flatMap((wait) => (wait.untilMs === Infinity ? [] : releasedWait(wait, nowMs))) // parts have no time
+        : []
     return { id, epoch, parkMs, wanted, seen: state?.signals ?? 0, waits: kept.length > 0 ? kept : null }
   }
 

@@ -5,6 +5,7 @@ import type { UserError } from '../core/errors.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
 import { errorResult, type Effect, type JobState } from '../core/flow/machine.ts'
 import type { JobRecord } from '../core/flow/records.ts'
+import { printPartEnd } from '../core/flow/spread.ts'
 import { stepIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
@@ -54,6 +55,14 @@ export class Run implements Finished {
   result: JsonText = 'null'
   /** Effects that wait until the record before them is durable (strict). */
   held: Effect[] | null = null
+  /** Records that are durable together with parts, by their index: what is sent besides them. */
+  spreads: Map<number, JsonText> | null = null
+  /** Such a record is on its way. */
+  spreading = false
+  /** Loops whose parts are not needed any more. */
+  quits: { step: number; unbegun: boolean }[] | null = null
+  /** Of a part: what its end says to the job that it is a part of. */
+  told = ''
   /** Records on their way to the journal. The run's end waits for them. */
   journaling = 0
   afterJournal: ((run: Run) => void) | null = null
@@ -63,8 +72,8 @@ export class Run implements Finished {
   parkUntilMs: number | null = null
   /** So many signals more make it ready before that; 0: none do. */
   wanted = 0
-  /** Signals or times that it waits for are kept for it. */
-  waited = false
+  /** Signals or times that it waits for are kept for it, it has parts, or is one. */
+  waited: boolean
   /** Where its result is kept. */
   cache: CacheEntry | null = null
   /** A result to be answered early is on its way to the journal. */
@@ -77,9 +86,10 @@ export class Run implements Finished {
     this.epoch = job.epoch
     this.job = job
     this.loaded = loaded
-    this.turned = loaded === null || loaded.plan.turned
+    this.turned = job.part === null && (loaded === null || loaded.plan.turned)
     this.#end = end
     this.claimedMs = nowMs
+    this.waited = job.part !== null
   }
 
   /** Becomes a failure with the records that the journal has: those the database did take. */
@@ -89,13 +99,15 @@ export class Run implements Finished {
     this.records = this.records.slice(0, this.kept)
     this.status = 'failure'
     this.result = unstorableResult(reason)
+    if (this.job.part !== null) this.told = printPartEnd(this.job.args, { how: 'lost' })
     this.print()
     return true
   }
 
   /** What the commit takes: everything the job came to. */
   print(): void {
-    this.text = `{"id":"${this.id}","epoch":${this.epoch},"status":"${this.status}","result":${this.result},"steps":[${this.records.join(',')}]}`
+    const told = this.told === '' ? '' : ',' + this.told
+    this.text = `{"id":"${this.id}","epoch":${this.epoch},"status":"${this.status}","result":${this.result},"steps":[${this.records.join(',')}]${told}}`
   }
 
   get awaited(): boolean {
@@ -115,6 +127,7 @@ export class Run implements Finished {
   #sever(): void {
     this.text = this.result = ''
     this.records = none
+    this.spreads = null
     this.calls = none
     this.state = null
     this.flows = null
@@ -240,11 +253,12 @@ export class JournalEntry implements Journaled {
   readonly #then: JournalEnds
   #unstorable: string | null = null
 
-  constructor(run: Run, n: number, record: JsonText, then: JournalEnds) {
+  /** `more`: further fields of its text. */
+  constructor(run: Run, n: number, record: JsonText, then: JournalEnds, more = '') {
     this.run = run
     this.id = run.id
     this.epoch = run.epoch
-    this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}}`
+    this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}${more}}`
     this.#n = n
     this.#then = then
   }

@@ -4,6 +4,8 @@
 //   R3. Pipelined: a record is journaled once its job is older than journalAfterMs, and before anything that waits.
 //       Strict: every result is durable before the next step starts.
 //   R4. A job that only waits, and longer than parkAfterMs, is given back with the times it waits for: no slot, no memory.
+//   R5. The record that a loop was spread becomes durable in one statement with the loop's parts: all before it is durable
+//       then, and nothing behind it.
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
@@ -11,12 +13,14 @@ import type { Cursor } from '../core/flow/cursor.ts'
 import { advance, errorResult, fold, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
 import type { CodeRun, LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
+import { partArgsOf, partsOf, printPartEnd, spreadOf, type PartEnd } from '../core/flow/spread.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool } from '../runner/pool_types.ts'
 import type { Clock } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
+import { partIdOf, type PartsQuit } from '../store/parts.ts'
 import type { JobPast, SignalRow } from '../store/signals.ts'
 import { cacheKey, type CacheEntry, type ResultCache } from './cache.ts'
 import type { Committer } from './committer.ts'
@@ -46,6 +50,8 @@ export interface RunsParts {
   onEarly(run: Run): void
   /** Gives a job back to the queue as run.parkUntilMs says. Its records are journaled. Ends in drop(). */
   giveBack(run: Run): void
+  /** Parts of jobs held here are not needed any more. Never rejects. */
+  quitParts(quits: PartsQuit[]): Promise<void>
   onDropped(run: Run): void
   /** A bug of ours was met while driving this job: logs it, and gives the id under which the log has it. */
   fault(run: Run, error: unknown): string
@@ -109,14 +115,15 @@ export function createRuns(parts: RunsParts): Runs {
     if (job.trace) run.trace = parts.tracing.begin(job, loaded)
     runs.set(run.id, run)
     try {
+      if (job.part !== null && isOverBefore(run, past)) return
       const { cacheMs } = loaded.plan
-      if (cacheMs !== null)
+      if (cacheMs !== null && job.part === null)
         run.cache = { key: cacheKey(loaded.plan.workspaceId, `job ${job.version_id}`, job.args), ttlMs: cacheMs }
       if (past) resume(run, loaded, past)
       else if (run.cache) startCached(run, loaded, run.cache).catch((error: unknown) => fault(run, error))
       else {
         const effects: Effect[] = []
-        run.state = open(loaded.plan, job.args, limits, planOf, effects)
+        run.state = open(loaded.plan, job.args, limits, planOf, effects, null, job.part)
         act(run, effects)
       }
     } catch (error) {
@@ -140,6 +147,21 @@ export function createRuns(parts: RunsParts): Runs {
     act(run, effects)
   }
 
+  /** A part that nobody needs any more, or that is poison, ends without running: its end is told by whoever claims it. */
+  function isOverBefore(run: Run, past: JobPast | null): boolean {
+    const { canceled_by: by, lost } = run.job
+    if (by === null && lost <= limits.lostMax) return false
+    keepJournal(run, past?.journal.map((row) => row.record) ?? [])
+    if (by !== null) end(run, 'canceled', errorResult({ name: 'Canceled', message: `canceled by ${by}` }))
+    else end(run, 'failure', errorResult({ name: 'PoisonJob', message: `the worker running it died ${lost} times` }))
+    return true
+  }
+
+  function keepJournal(run: Run, records: readonly JsonText[]): void {
+    run.records = [...records]
+    run.journaled = run.kept = records.length
+  }
+
   /** Goes on where another worker, or this one before a wait, has left. */
   function resume(run: Run, loaded: LoadedPlan, past: JobPast): void {
     const records: JobRecord[] = []
@@ -150,9 +172,9 @@ export function createRuns(parts: RunsParts): Runs {
       run.records.push(row.record)
     }
     run.journaled = run.kept = past.journal.length
-    run.waited = run.job.signals > 0 || past.waits.length > 0
-    const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits, planOf)
+    const { state, outstanding } = fold(loaded.plan, run.job.args, records, limits, planOf, run.job.part)
     run.state = state
+    run.waited ||= run.job.signals > 0 || past.waits.length > 0 || state.joins !== null
     const restMs = new Map(past.waits.map((wait) => [wait.key, wait.ms]))
     for (const effect of outstanding) {
       if (effect.e !== 'sleep' && effect.e !== 'wait') continue
@@ -163,7 +185,7 @@ export function createRuns(parts: RunsParts): Runs {
     }
     carryOut(run, outstanding)
     signal(past.signals)
-    if (run.waits) parkIfIdle(run) // not before: what has come meanwhile may be what it waits for
+    settle(run) // not before: what has come meanwhile may be what it waits for
   }
 
   function signal(signals: readonly SignalRow[]): void {
@@ -249,10 +271,14 @@ export function createRuns(parts: RunsParts): Runs {
   /** Hands all records not yet journaled to the journal; `after` is called once they are durable. */
   function journal(run: Run, after: ((run: Run) => void) | null): void {
     run.afterJournal = after ?? run.afterJournal
-    run.journaling += run.records.length - run.journaled
     while (run.journaled < run.records.length) {
+      const parts = run.spreads?.get(run.journaled)
+      if (run.spreading || (parts !== undefined && run.journaling > 0)) return // goes on in durable()
       const record = run.records[run.journaled++]!
-      committer.journal(new JournalEntry(run, run.journaled, record, journalEnds))
+      run.journaling += 1
+      run.spreading = parts !== undefined
+      if (parts === undefined) committer.journal(new JournalEntry(run, run.journaled, record, journalEnds))
+      else committer.spread(new JournalEntry(run, run.journaled, record, journalEnds, parts))
     }
     if (run.journaling === 0) durable(run)
   }
@@ -264,6 +290,12 @@ export function createRuns(parts: RunsParts): Runs {
       run.early = false
       parts.onEarly(run)
     }
+    run.spreading = false
+    if (run.spreads && !run.over && run.journaled < run.records.length) {
+      journal(run, null)
+      return
+    }
+    if (run.quits && !run.over) void quitNow(run)
     const after = run.afterJournal
     run.afterJournal = null
     after?.(run)
@@ -279,7 +311,7 @@ export function createRuns(parts: RunsParts): Runs {
 
   function act(run: Run, effects: Effect[]): void {
     carryOut(run, effects)
-    if (run.waits) parkIfIdle(run)
+    settle(run)
   }
 
   function carryOut(run: Run, effects: Effect[]): void {
@@ -295,7 +327,7 @@ export function createRuns(parts: RunsParts): Runs {
           answer(run, decide(effect), effects)
           break
         case 'items':
-          answer(run, items(effect), effects)
+          answer(run, items(run, effect), effects)
           break
         case 'call':
           if (closing) giveBackNow(run)
@@ -305,11 +337,55 @@ export function createRuns(parts: RunsParts): Runs {
         case 'wait':
           wait(run, effect)
           break
+        case 'spread':
+          answer(run, spread(run, effect), effects)
+          break
+        case 'quit':
+          ;(run.quits ??= []).push({ step: effect.n, unbegun: effect.unbegun })
+          break
         case 'finish':
-          end(run, effect.status, effect.result)
+          end(run, effect.status, effect.result, effect.part)
           break
       }
     }
+  }
+
+  /** What is left to do once all effects are under way. */
+  function settle(run: Run): void {
+    // What makes parts needless is durable first, or the job could come to need them again after a crash.
+    if ((run.quits || run.spreads) && !run.over) journal(run, null)
+    if (run.waits) parkIfIdle(run)
+  }
+
+  /** A loop's iterations become jobs: their texts go with the record (R5). */
+  function spread(run: Run, effect: Effect & { e: 'spread' }): JobRecord {
+    const { cursor, step, n } = effect
+    const { plan } = cursor.frame
+    const record: JobRecord & { k: 'spread' } = { k: 'spread', ...at(cursor), s: step.id, n, jobs: 0 }
+    try {
+      const items = effect.items ?? itemsOf(step.run as LoopRun, cursor)
+      record.jobs = partsOf(items.length, effect.spread)
+      const parts = partArgsOf({ plan, step, cursor, items, spread: effect.spread })
+      assertParts(parts, limits.partsBytesMax)
+      const jobs = parts.map((args, slot) => `{"id":"${partIdOf(run.id, n, slot)}","slot":${slot},"args":${args}}`)
+      const text = `,"step":${n},"part":"${step.id}","v":${plan.versionId},"at_once":${effect.spread.atOnce},"jobs":[${jobs.join(',')}]`
+      run.spreads ??= new Map()
+      run.spreads.set(run.records.length, text)
+      run.waited = true
+    } catch (error) {
+      record.error = { ...expressionError(error), step_id: step.id }
+    }
+    return record
+  }
+
+  /** The run is not parked meanwhile: then it would no longer be ours to say. */
+  async function quitNow(run: Run): Promise<void> {
+    const quits = run.quits!.map((quit) => ({ id: run.id, epoch: run.epoch, ...quit }))
+    run.quits = null
+    run.loading += 1
+    await parts.quitParts(quits)
+    run.loading -= 1
+    if (run.waits) parkIfIdle(run)
   }
 
   function dispatch(run: Run, effect: Effect & { e: 'start' }, effects: Effect[]): void {
@@ -500,15 +576,18 @@ export function createRuns(parts: RunsParts): Runs {
     }
   }
 
-  function items(effect: Effect & { e: 'items' }): JobRecord {
+  function items(run: Run, effect: Effect & { e: 'items' }): JobRecord {
     const { cursor, step } = effect
-    const run = step.run as LoopRun
+    const loop = step.run as LoopRun
     const record: JobRecord & { k: 'items' } = { k: 'items', ...at(cursor), s: step.id, count: 0 }
     try {
-      const values = itemsOf(run, cursor)
-      record.count = values.length
-      if (!run.iterator!.pure) record.v = values
-      if (run.parallel) record.width = run.parallelism ? widthOf(run.parallelism.value(cursor)) : limits.loopWidthMax
+      const values = itemsOf(loop, cursor)
+      const count = (record.count = values.length)
+      if (!loop.iterator!.pure) record.v = values
+      const parallelism = loop.parallel && loop.parallelism ? widthOf(loop.parallelism.value(cursor)) : null
+      if (loop.parallel) record.width = parallelism ?? limits.loopWidthMax
+      const spread = spreadOf({ plan: cursor.frame.plan, step, count, parallelism, started: run.state!.started }, limits)
+      if (spread) record.spread = spread
     } catch (error) {
       record.error = { ...expressionError(error), step_id: step.id }
     }
@@ -551,7 +630,7 @@ export function createRuns(parts: RunsParts): Runs {
       one.timer.cancel()
       waits.delete(id)
     }
-    if (run.over || run.held || waits.size === 0 || run.calls.length > 0 || run.loading > 0) return
+    if (run.over || run.held || run.quits || waits.size === 0 || run.calls.length > 0 || run.loading > 0) return
     let untilMs = Infinity
     let wanted = 0
     for (const one of waits.values()) {
@@ -585,10 +664,11 @@ export function createRuns(parts: RunsParts): Runs {
     journal(run, park)
   }
 
-  function end(run: Run, status: string, result: JsonText): void {
+  function end(run: Run, status: string, result: JsonText, part: PartEnd = lost): void {
     run.over = true
     run.status = status
     run.result = result
+    if (run.job.part !== null) run.told = printPartEnd(run.job.args, part)
     count(run.loaded, status !== 'success')
     if (run.cache !== null && status === 'success') parts.cache.keep(run.cache, result)
     for (const call of run.calls) pool.cancel(call, 'the job is over')
@@ -614,8 +694,8 @@ export function createRuns(parts: RunsParts): Runs {
 
   function refuse(job: ClaimedJob, reason: string, records: readonly JsonText[] = []): void {
     const run = new Run(job, null, ended, clock.nowMs())
-    run.records = [...records]
-    run.journaled = run.kept = records.length
+    keepJournal(run, records)
+    run.waited ||= job.signals > 0 || records.length > 0
     runs.set(run.id, run)
     end(run, 'failure', errorResult({ name: 'PlanError', message: reason }))
   }
@@ -692,7 +772,9 @@ function signalOf(row: SignalRow, createdBy: string): JobRecord {
   return record
 }
 
-const waitKinds = ['asleep', 'suspended', 'resting']
+const waitKinds = ['asleep', 'suspended', 'resting', 'joining']
+/** How a part ends that did not end by its machine. */
+const lost: PartEnd = { how: 'lost' }
 
 /** Names a wait among all that its job ever has. */
 function keyOf(cursor: Cursor): number {
@@ -737,6 +819,17 @@ class LimitedInside extends Error {
 
 function referenceError(error: Error): UserError {
   return { name: error instanceof LimitedInside ? error.name : 'NotFound', message: error.message }
+}
+
+/** Each part has a copy of what its iterations see. */
+function assertParts(parts: readonly JsonText[], bytesMax: number): void {
+  const bytes = parts.reduce((sum, args) => sum + args.length, 0)
+  if (bytes <= bytesMax) return
+  throw new StepFault(
+    'ArgumentsTooLarge',
+    `its iterations become ${parts.length} jobs, whose arguments are ${bytes} bytes; the limit is ${bytesMax}. Each has a copy of what ` +
+      'the loop looks at: keep what is large elsewhere, and pass on where it is',
+  )
 }
 
 /** What fails a step before it has begun. */

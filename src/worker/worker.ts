@@ -23,6 +23,7 @@ import {
   type JournalRow,
 } from '../store/jobs.ts'
 import { readSignals, readWaits, type JobPast, type SignalRow, type WaitRow } from '../store/signals.ts'
+import { quitParts } from '../store/parts.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
 import { createAnswers } from './answers.ts'
 import { createBindings } from './bindings.ts'
@@ -203,6 +204,10 @@ export function createWorker(parts: WorkerParts): Worker {
       },
       onEarly: (run) => answers.early(run),
       giveBack: (run) => releases.push(run),
+      quitParts: (quits) =>
+        retrying(() => quitParts(db.pool, workerId, quits)).catch((error: unknown) =>
+          log.error({ err: error }, 'parts were not asked to stop'),
+        ),
       onDropped: (run) => {
         left(run)
         claims.pump() // a job that was given back makes room

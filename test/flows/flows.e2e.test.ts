@@ -6,17 +6,18 @@ import { around } from './around.ts'
 import { branches } from './branches.ts'
 import type { FlowCase } from './cases.ts'
 import { loops } from './loops.ts'
+import { spreads } from './spread.ts'
 import { subflows } from './subflows.ts'
 import { waiting } from './waiting.ts'
 
-const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, waiting }
+const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, spreads, waiting }
 // Dedicated workers have a runner per version: so many flows at a time.
 const together = 12
 
 let engine: Engine
 
 beforeAll(async () => {
-  engine = await testEngine()
+  engine = await testEngine({ partItemsMax: 2, partsAtOnceMax: 2 })
 })
 
 async function deploy(one: FlowCase, path: string, dedicated: boolean): Promise<Deployed> {
@@ -27,11 +28,27 @@ async function deploy(one: FlowCase, path: string, dedicated: boolean): Promise<
   return engine.deploy(path, one.modules, one.value, dedicated)
 }
 
+/** The records of a job and of those that are parts of it. */
+async function recordsOf(done: Done): Promise<Done['steps']> {
+  if (!done.steps.some(({ k }) => k === 'spread')) return done.steps
+  const { rows } = await engine.db.pool.query<{ steps: string }>(
+    `with recursive tree as (
+       select id, steps from job_done where id = $1
+       union all
+       select part.id, part.steps from job_done part join tree on part.parent_id = tree.id
+     )
+     select steps from tree`,
+    [done.id],
+  )
+  return rows.flatMap(({ steps }) => JSON.parse(steps) as Done['steps'])
+}
+
 /** What of a finished job the table says something about. */
-function told(one: FlowCase, done: Done): object {
+async function told(one: FlowCase, done: Done): Promise<object> {
   const ran: Record<string, number> = {}
+  const records = one.ran ? await recordsOf(done) : []
   for (const id of Object.keys(one.ran ?? {})) {
-    ran[id] = done.steps.filter(({ k, s }) => s === id && (k === 'ok' || k === 'err')).length
+    ran[id] = records.filter(({ k, s }) => s === id && (k === 'ok' || k === 'err')).length
   }
   return { status: done.status, result: done.result, ran }
 }
@@ -53,9 +70,9 @@ describe.each(Object.entries(areas))('%s', (area, cases) => {
         await Promise.all(sent)
         await worker.stop()
       }, 60_000)
-      test.each(some.map((one, index) => [one.name, index] as const))('%s', (_name, index) => {
+      test.each(some.map((one, index) => [one.name, index] as const))('%s', async (_name, index) => {
         const { status = 'success', result, ran = {} } = some[index]!
-        expect(told(some[index]!, done[index]!)).toMatchObject({ status, result, ran })
+        expect(await told(some[index]!, done[index]!)).toMatchObject({ status, result, ran })
       })
     })
   }

@@ -34,6 +34,7 @@ const running: JobRow = {
   startedAt: new Date(0),
   completedAt: null,
   parentId: null,
+  part: null,
   canceledBy: null,
   canceledReason: null,
   trace: null,

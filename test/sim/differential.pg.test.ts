@@ -45,6 +45,7 @@ class Sequence {
   readonly #nextId: (nowMs: number) => string
   readonly ids: string[] = []
   #workers = 0
+  #spreads = 0
 
   constructor(seed: number, startedAtMs: number) {
     this.#chance = seededChance(seed)
@@ -75,7 +76,7 @@ class Sequence {
       return { name: 'claim_jobs', values: [worker, this.#tag(), 1 + this.#whole(4), asked, suspectAfter, after], session }
     }
     if (draw < 0.41) return { name: 'suspects_wait', values: [[this.#tag()], 1], session }
-    if (draw < 0.44) return { name: 'canceled_jobs', values: [worker], session }
+    if (draw < 0.46) return { name: 'canceled_jobs', values: [worker], session }
     if (draw < 0.55) {
       const held = this.#held(this.#finish)
       const turned = (JSON.parse(held) as { id: string }[]).some(({ id }) => this.store.turns.has(id))
@@ -90,6 +91,8 @@ class Sequence {
       const jobs = [...new Set([this.#id(), this.#id()])].map((id) => ({ id, seq: this.#whole(2) }))
       return { name: 'read_signals', values: [JSON.stringify(jobs)], session }
     }
+    if (draw < 0.63) return { name: 'spread_jobs', values: [worker, this.#held(this.#spread)], session }
+    if (draw < 0.635) return { name: 'quit_parts', values: [worker, this.#held(this.#quit)], session }
     if (draw < 0.67) return { name: 'append_journal', values: [worker, this.#held(this.#record)], session }
     if (draw < 0.74) return { name: 'release_jobs', values: [worker, this.#held(this.#release)], session }
     if (draw < 0.78) return { name: 'wake_due_jobs', values: [this.#chance() < 0.5 ? null : inMs(2 * hourMs), 10], session }
@@ -173,7 +176,39 @@ class Sequence {
     return JSON.stringify([...chosen.values()])
   }
 
-  readonly #finish = (job: object) => ({ ...job, status: 'success', result: { ok: this.#whole(9) }, steps: [{ k: 'ok', n: 1 }] })
+  readonly #finish = (job: object) => ({
+    ...job,
+    status: 'success',
+    result: { ok: this.#whole(9) },
+    steps: [
+      {
+        k: 'ok',
+        n: 1,
+      },
+    ],
+    end: { how: 'done' },
+    next: this.#whole(4),
+    refuses: this.#chance() < 0.2,
+  })
+  readonly #spread = (job: object) => {
+    const jobs = Array.from({ length: 1 + this.#whole(3) }, (_, slot) => ({ id: this.#nextId(Date.now()), slot, args: { slot } }))
+    for (const { id } of jobs) this.ids.push(id)
+    const step = ++this.#spreads
+    return {
+      ...job,
+      n: 10 + this.#whole(2),
+      record: { k: 'spread' },
+      step,
+      part: 'l',
+      v: Number(versionId),
+      at_once: 1 + this.#whole(2),
+      jobs,
+    }
+  }
+  readonly #quit = (job: { id: string }) => {
+    const part = [...this.store.jobs.values()].find((one) => one.parent_id === job.id)
+    return { ...job, step: part?.parent_step ?? 1, unbegun: this.#chance() < 0.5 }
+  }
   readonly #record = (job: object) => ({ ...job, n: 1 + this.#whole(3), record: { k: 'ok', n: this.#whole(9) } })
   readonly #release = (job: object) => ({
     ...job,
@@ -190,7 +225,7 @@ function inMs(ms: number): Date {
 
 /** Rows in no promised order, json columns by value, without those that only tell of notifications. */
 function comparable(name: string, rows: object[]): string[] {
-  if (name === 'enqueue_jobs') return []
+  if (name === 'enqueue_jobs' || name === 'quit_parts') return []
   const plain = rows.filter((row) => !('id' in row && row.id === null)).map(plainRow)
   return name === 'read_journal' ? plain : plain.sort()
 }
@@ -231,7 +266,7 @@ async function tables(): Promise<Record<string, string[]>> {
   const all = async (query: string) => (await db.pool.query(query)).rows.map(plainRow).sort()
   return {
     job: await all(
-      'select id, tag, state::text, priority, worker_id, epoch, lost, journaled, canceled_by, signals, run_at is not null as waits from job',
+      'select id, tag, state::text, priority, worker_id, epoch, lost, journaled, canceled_by, signals, run_at is not null as waits, parent_step, parent_slot, part from job',
     ),
     done: await all('select id, status, worker_id, lost, result, steps from job_done'),
     journal: await all('select job_id, n, record from job_journal'),
@@ -248,7 +283,22 @@ async function tables(): Promise<Record<string, string[]>> {
 
 function memoryTables(store: MemoryStore): Record<string, string[]> {
   const jobs = [...store.jobs.values()].map(
-    ({ id, tag, state, priority, worker_id, epoch, lost, journaled, canceled_by, signals, run_at }) => ({
+    ({
+      id,
+      tag,
+      state,
+      priority,
+      worker_id,
+      epoch,
+      lost,
+      journaled,
+      canceled_by,
+      signals,
+      run_at,
+      parent_step,
+      parent_slot,
+      part,
+    }) => ({
       id,
       tag,
       state,
@@ -260,6 +310,9 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
       canceled_by,
       signals,
       waits: run_at !== null,
+      parent_step,
+      parent_slot,
+      part,
     }),
   )
   const done = [...store.done.values()].map(({ id, status, worker_id, lost, result, steps }) => ({
@@ -333,6 +386,7 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
     'finish_turns',
     'enqueue_turns',
     'due_turns',
+    'spread_jobs',
     'send_signal',
     'read_signals',
     'append_journal',

@@ -12,6 +12,10 @@ export const workspace = 'main'
 export const flowPath = 'sim'
 export const tag = 'main:flow/sim'
 
+/** Items that a part has in the simulation, and parts that are ready at a time. */
+export const partItems = 2
+export const partsAtOnce = 2
+
 interface FlowArgs {
   x: number
   bad?: boolean
@@ -38,6 +42,8 @@ function step(id: string, expr: string, more: Partial<FlowModule> = {}): FlowMod
 function loop(id: string, modules: FlowModule[], more: object = {}): FlowModule {
   return { id, value: { type: 'forloopflow', iterator: { type: 'javascript', expr: 'flow_input.items' }, modules, ...more } }
 }
+
+const spread = { spread: true }
 
 /** A step that fails for some items, whoever runs it and when. */
 const odd = (id: string): FlowModule => step(id, 'flow_input.iter.value')
@@ -199,6 +205,26 @@ export const flows: readonly SimFlow[] = [
     anyOrder: true,
     // The branches begin in one go: 2 is p, and each branch has a number of its own before its first step's.
     numbers: { ask_b: 4, ask_d: 6 },
+  },
+  {
+    name: 'a parallel loop over several jobs',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        loop('l', [odd('odd_b'), step('c', 'results.odd_b')], { ...spread, parallel: true, skip_failures: true }),
+        step('d', 'results.l'),
+      ],
+    },
+    args: itemsOf,
+    anyOrder: true,
+  },
+  {
+    name: 'a loop over several jobs, one after another, that may fail',
+    value: {
+      modules: [loop('l', [step('b', 'flow_input.iter.value'), odd('odd_c')], spread), step('d', 'results.l')],
+    },
+    args: itemsOf,
+    anyOrder: true,
   },
 ]
 
@@ -386,4 +412,10 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
   const { ok, value } = runList(flow.value.modules, top)
   const last = !ok && flow.value.failure_module ? runStep(flow.value.failure_module, top).value : value
   return { status: ok ? 'success' : 'failure', result: JSON.stringify(last), attempts: flow.anyOrder ? null : attempts }
+}
+
+/** What a part comes to, by its arguments, when nobody cancels it: its loop over its items. */
+export function expectedPart(flow: SimFlow, part: { id: string; loop: string; args: string }): Expected {
+  const module = flow.value.modules.find(({ id }) => id === part.loop)!
+  return expected({ ...flow, value: { modules: [module] } }, part.id, part.args)
 }

@@ -26,6 +26,10 @@ export interface JobRow {
   canceled_reason: string | null
   signals: number
   signals_wanted: number | null
+  parent_id: string | null
+  parent_step: number | null
+  parent_slot: number | null
+  part: string | null
 }
 
 interface SignalRow {
@@ -46,6 +50,9 @@ export interface DoneRow {
   lost: number
   result: string
   steps: string
+  parent_id: string | null
+  parent_step: number | null
+  parent_slot: number | null
 }
 
 export interface TurnRow {
@@ -92,6 +99,10 @@ export interface Watch {
   claimed?(job: JobRow): void
   /** A worker is about to change a job it holds. */
   changed?(job: JobRow, by: { workerId: number; epoch: number }): void
+  /** Parts of a job are there now. */
+  spread?(parts: JobRow[]): void
+  /** A job that waited is ready by this many signals more. */
+  woken?(job: JobRow, signals: number): void
   /** The row is about to be there. `by`: who finished it, where a worker did. */
   done?(row: DoneRow, by: { workerId: number; epoch: number } | null): void
 }
@@ -191,6 +202,10 @@ function insert(store: MemoryStore, item: NewItem): void {
     canceled_reason: null,
     signals: 0,
     signals_wanted: null,
+    parent_id: null,
+    parent_step: null,
+    parent_slot: null,
+    part: null,
   })
 }
 
@@ -217,8 +232,8 @@ function claim(store: MemoryStore, by: { workerId: unknown; round: unknown }, pi
     job.run_at = null
     job.started_at ??= store.now()
     store.watch.claimed?.(job)
-    const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals } = job
-    return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals, waited, trace: null }
+    const { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals, part } = job
+    return { id, version_id, epoch, args, created_by, waiter, lost, journaled, canceled_by, signals, part, waited, trace: null }
   })
 }
 
@@ -240,6 +255,7 @@ function finish(store: MemoryStore, [workerId, document, tells]: unknown[], _ses
       worker_id: job.worker_id,
       lost: job.lost,
       result,
+      ...placeOf(job),
     }
     store.keep({ ...done, steps: text(item.steps) }, { workerId: workerId as number, epoch: item.epoch })
     store.journal.delete(job.id)
@@ -350,6 +366,73 @@ function acceptTurns(store: MemoryStore, batch: readonly TurnItem[]): Row[] {
   return [...rows, ...[...tags].map((tag) => ({ askedId: null, jobId: null, tag }))]
 }
 
+function placeOf({ parent_id, parent_step, parent_slot }: JobRow): Pick<DoneRow, 'parent_id' | 'parent_step' | 'parent_slot'> {
+  return { parent_id, parent_step, parent_slot }
+}
+
+/** The parts of these jobs are to stop. Gives those that are told so. */
+function callOff(store: MemoryStore, isNeedless: (part: JobRow) => boolean): Set<string> {
+  const told = new Set<string>()
+  for (const job of store.jobs.values()) {
+    if (job.part === null || job.canceled_by !== null || !isNeedless(job)) continue
+    told.add(job.id)
+    job.canceled_by = 'the job it is a part of'
+    job.canceled_reason = 'that job is over'
+    job.run_at = null
+    if (job.state === 'running') store.notify('millrace_control', `cancel ${job.id}`)
+    else {
+      job.state = 'ready'
+      store.notify('millrace_work', `* ${job.tag}`)
+    }
+  }
+  return told
+}
+
+interface EndedPart {
+  part: JobRow
+  end: unknown
+  result: unknown
+  next: number | null
+  refuses: boolean
+}
+
+/** The parts of one job that ended in a statement: it is told, and those whose turn it is now are ready. */
+function tellOwner(store: MemoryStore, owner: JobRow, ended: EndedPart[]): void {
+  const before = owner.signals
+  const signals = store.signals.get(owner.id) ?? []
+  const inOrder = ended.sort((a, b) => a.part.parent_step! - b.part.parent_step! || a.part.parent_slot! - b.part.parent_slot!)
+  for (const [index, { part, end, result, refuses }] of inOrder.entries()) {
+    const payload = `{"end":${text(end)},"result":${text(result)}}`
+    const sent = {
+      n: -part.parent_step!,
+      resume_id: part.parent_slot!,
+      approver: null,
+      account: null,
+      approved: !refuses,
+      payload,
+    }
+    signals.push({ seq: before + index + 1, ...sent })
+  }
+  store.signals.set(owner.id, signals)
+  owner.signals += ended.length
+  if (owner.state === 'waiting' && (ended.some((one) => one.refuses) || owner.signals >= owner.signals_wanted!)) {
+    owner.state = 'ready'
+    owner.run_at = null
+    store.watch.woken?.(owner, ended.length)
+  }
+  if (owner.state === 'ready') store.notify('millrace_work', `* ${owner.tag}`)
+  if (owner.state === 'running') store.notify('millrace_control', `signal ${owner.id}`)
+}
+
+function freeNext(store: MemoryStore, { part, next }: EndedPart): void {
+  for (const job of store.jobs.values()) {
+    if (job.parent_id !== part.parent_id || job.parent_step !== part.parent_step || job.parent_slot !== next) continue
+    if (job.state !== 'waiting' || job.started_at !== null || job.canceled_by !== null) continue
+    job.state = 'ready'
+    store.notify('millrace_work', `* ${job.tag}`)
+  }
+}
+
 function forgetWaits(store: MemoryStore, jobId: string): void {
   store.signals.delete(jobId)
   store.waits.delete(jobId)
@@ -436,9 +519,28 @@ const statements: Record<string, Statement> = {
   finish_jobs: finish,
 
   finish_waited(store, values, session) {
+    type Item = { id: string; epoch: number; result: unknown; end?: unknown; next?: number | null; refuses?: boolean }
+    const ours = items<Item>(values[1]).flatMap((item) => {
+      const job = held(store, values[0], item)
+      return job
+        ? [{ part: job, end: item.end, result: item.result, next: item.next ?? null, refuses: item.refuses ?? false }]
+        : []
+    })
     const rows = finish(store, values, session)
-    const strangers = new Set(rows.map((row) => row['id']))
-    for (const { id } of items<{ id: string }>(values[1])) if (!strangers.has(id)) forgetWaits(store, id)
+    for (const { part } of ours) forgetWaits(store, part.id)
+    const over = new Set<string | null>(ours.map(({ part }) => part.id))
+    const needless = callOff(store, (job) => over.has(job.parent_id))
+    const ended = ours.filter(({ part }) => part.part !== null)
+    for (const id of new Set(ended.map(({ part }) => part.parent_id!))) {
+      const owner = store.jobs.get(id)
+      if (owner && !needless.has(id))
+        tellOwner(
+          store,
+          owner,
+          ended.filter(({ part }) => part.parent_id === id),
+        )
+    }
+    for (const one of ended) if (!over.has(one.part.parent_id)) freeNext(store, one)
     return rows
   },
 
@@ -449,6 +551,57 @@ const statements: Record<string, Statement> = {
     const over = [...before].filter(([id]) => !strangers.has(id)).map(([id, began]) => ({ id, began }))
     const tags = endTurns(store, over) ?? []
     return [...rows.map((row) => ({ ...row, tag: null })), ...tags.map((tag) => ({ id: null, tag }))]
+  },
+
+  spread_jobs(store, [workerId, document]) {
+    type Part = { id: string; slot: number; args: unknown }
+    type Item = {
+      id: string
+      epoch: number
+      n: number
+      record: unknown
+      step: number
+      part: string
+      v: number
+      at_once: number
+      jobs: Part[]
+    }
+    const rows: Row[] = []
+    for (const item of items<Item>(document)) {
+      const owner = held(store, workerId, item)
+      if (!owner || store.workers.get(workerId as number)?.state !== 'alive') {
+        rows.push({ id: item.id })
+        continue
+      }
+      store.watch.changed?.(owner, { workerId: workerId as number, epoch: item.epoch })
+      owner.journaled = true
+      const records = store.journal.get(owner.id) ?? new Map<number, string>()
+      store.journal.set(owner.id, records)
+      if (records.has(item.n)) continue
+      records.set(item.n, text(item.record))
+      const { tag, priority, created_by, workspace_id: ws } = owner
+      for (const { id, slot, args } of item.jobs) {
+        insert(store, { id, ws, v: item.v, tag, p: priority, by: created_by, args })
+        const part = store.jobs.get(id)!
+        Object.assign(part, { parent_id: owner.id, parent_step: item.step, parent_slot: slot, part: item.part })
+        if (slot >= item.at_once) part.state = 'waiting'
+      }
+      store.watch.spread?.(item.jobs.map(({ id }) => store.jobs.get(id)!))
+      store.notify('millrace_work', `* ${tag}`)
+    }
+    return rows
+  },
+
+  quit_parts(store, [workerId, document]) {
+    type Item = { id: string; epoch: number; step: number; unbegun: boolean }
+    for (const item of items<Item>(document)) {
+      if (!held(store, workerId, item)) continue
+      callOff(
+        store,
+        (job) => job.parent_id === item.id && job.parent_step === item.step && !(item.unbegun && job.started_at !== null),
+      )
+    }
+    return []
   },
 
   append_journal(store, [workerId, document]) {
@@ -494,8 +647,8 @@ const statements: Record<string, Statement> = {
       if (!job) continue
       store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
       const unseen = job.signals > item.seen
-      const waits = item.wanted > 0 ? 'waiting' : 'parked'
-      job.state = item.run_in_ms === null || unseen ? 'ready' : waits
+      const waits = item.wanted > 0 ? 'waiting' : item.run_in_ms === null ? 'ready' : 'parked'
+      job.state = unseen ? 'ready' : waits
       job.run_at = item.run_in_ms === null || unseen ? null : store.now() + item.run_in_ms
       job.signals_wanted = item.seen + item.wanted
       job.worker_id = null
@@ -603,9 +756,10 @@ const statements: Record<string, Statement> = {
     const poison: string[] = []
     const buried: { id: string; began: number | null }[] = []
     let told = 0
+    const dying = new Set<string | null>()
     for (const job of store.jobs.values()) {
       if (job.state !== 'running' || !ids.has(job.worker_id)) continue
-      if (job.lost < (lostMax as number)) {
+      if (job.lost < (lostMax as number) || job.part !== null) {
         back.push(job.id)
         tags.add(job.tag)
         job.state = 'ready'
@@ -615,6 +769,7 @@ const statements: Record<string, Statement> = {
       } else {
         poison.push(job.id)
         buried.push({ id: job.id, began: job.started_at })
+        dying.add(job.id)
         if (job.waiter !== null) {
           told += 1
           store.notify(`millrace_done_${job.waiter}`, `${job.id} failure`)
@@ -624,6 +779,10 @@ const statements: Record<string, Statement> = {
       }
     }
     for (const tag of endTurns(store, buried) ?? []) tags.add(tag)
+    for (const id of callOff(store, (job) => dying.has(job.parent_id))) {
+      const job = store.jobs.get(id)!
+      if (job.state === 'ready') tags.add(job.tag)
+    }
     const some = <Item>(list: Item[]): Item[] | null => (list.length > 0 ? list : null)
     return [
       {
@@ -653,7 +812,13 @@ const statements: Record<string, Statement> = {
         job.canceled_reason = reason as string
         return [{ outcome: 'asked', waiter: null, tags: null }]
       }
+      if (job.part !== null) {
+        Object.assign(job, { canceled_by: by, canceled_reason: reason, state: 'ready', run_at: null })
+        store.notify('millrace_work', `* ${job.tag}`)
+        return [{ outcome: 'asked', waiter: null, tags: null }]
+      }
       bury(store, job, 'canceled', { name: 'Canceled', message: reason }, job.lost)
+      callOff(store, (part) => part.parent_id === id)
       const tags = endTurns(store, [{ id: job.id, began: job.started_at }])
       return [{ outcome: 'canceled', waiter: job.waiter, tags }]
     }
@@ -701,7 +866,7 @@ function bury(store: MemoryStore, job: JobRow, status: string, error: Row, lost:
   const steps = `[${store.recordsOf(job.id).join(',')}]`
   const { id, version_id } = job
   const worker_id = status === 'canceled' ? null : job.worker_id
-  store.keep({ id, version_id, status, worker_id, lost, result: text({ error }), steps }, null)
+  store.keep({ id, version_id, status, worker_id, lost, result: text({ error }), steps, ...placeOf(job) }, null)
   store.journal.delete(job.id)
   forgetWaits(store, job.id)
 }

@@ -199,4 +199,31 @@ export const mutants: readonly Mutant[] = [
     find: '    const clean = await drain(held, starting)',
     replace: '    const clean = true',
   }),
+  mutant('parts-made-again', 'the parts of a loop are made whether the journal has them or not', {
+    file: memory,
+    find: `      if (records.has(item.n)) continue
+      records.set(item.n, text(item.record))
+      const`,
+    replace: `      records.set(item.n, text(item.record))
+      for (const { id } of item.jobs) store.jobs.delete(id)
+      const`,
+  }),
+  mutant('join-fires-early', 'a job is woken by the first of its parts', {
+    file: memory,
+    find: `owner.signals >= owner.signals_wanted!)) {
+    owner.state = 'ready'`,
+    replace: `owner.signals > 0)) {
+    owner.state = 'ready'`,
+  }),
+  mutant('next-part-forgotten', 'the end of a part does not make the next one ready', {
+    file: memory,
+    find: `for (const one of ended) if (!over.has(one.part.parent_id)) freeNext(store, one)`,
+    replace: `if (ended.length < 0) for (const one of ended) freeNext(store, one)`,
+  }),
+  mutant('parts-outlive-their-job', 'the parts of a job that is canceled are not asked to stop', {
+    file: memory,
+    find: `      callOff(store, (part) => part.parent_id === id)
+`,
+    replace: '',
+  }),
 ]

@@ -7,9 +7,11 @@
 //     in time            no attempt before its wait is over, no job before its time
 //     accepted is kept   what a caller was told is stored, once per key
 //     answered once      no answer counts twice
+//     joined once        a loop's parts are there once each, no more of them at a time than it allows, each right; their job is
+//                        woken by them once, when all are over or one refuses; of a job that is over none begins
 //   Liveness, some time after the faults have stopped: every job is over, every caller has its answer, nobody holds anything.
 import { epochMs, type World } from './world.ts'
-import { answersOf, expected, flows, type Expected, type SimAnswer } from './flows.ts'
+import { answersOf, expected, expectedPart, flows, partsAtOnce, type Expected, type SimAnswer } from './flows.ts'
 import type { DoneRow, JobRow, MemoryStore, Watch } from './memory.ts'
 
 export interface Asked {
@@ -36,6 +38,10 @@ export class Oracle {
   readonly #executed = new Set<string>()
   readonly #endedAtMs = new Map<string, number>()
   readonly #expected = new Map<string, Expected>()
+  readonly #parts = new Map<string, JobRow>()
+  /** `<job> <step> <slot>` of every part there ever was. */
+  readonly #slots = new Set<string>()
+  readonly #joined = new Set<string>()
   store!: MemoryStore
 
   constructor(world: World) {
@@ -43,6 +49,8 @@ export class Oracle {
     this.watch = {
       claimed: (job) => this.#claimed(job),
       changed: (job, by) => this.#mustHold(job.id, by, 'changed'),
+      spread: (parts) => this.#spread(parts),
+      woken: (job) => this.#woken(job),
       done: (row, by) => this.#done(row, by),
     }
   }
@@ -92,10 +100,10 @@ export class Oracle {
     if (!this.#endedAtMs.has(at)) this.#endedAtMs.set(at, this.#world.nowMs)
   }
 
-  /** What is to be sent to a job. */
+  /** What is to be sent to a job. Parts are sent nothing. */
   answersOf(id: string): SimAnswer[] {
-    const { flow, args } = this.askedFor(id)
-    return answersOf(flows[flow]!, id, args)
+    const asked = this.asked.get(id)
+    return asked ? answersOf(flows[asked.flow]!, id, asked.args) : []
   }
 
   #claimed(job: JobRow): void {
@@ -103,9 +111,40 @@ export class Oracle {
     if (before && job.epoch <= before.epoch)
       this.#world.fail(`${job.id} was claimed with epoch ${job.epoch} after ${before.epoch}`)
     this.#claims.set(job.id, { workerId: job.worker_id!, epoch: job.epoch, times: (before?.times ?? 0) + 1 })
+    if (job.part !== null) return this.#partClaimed(job)
     const asked = this.askedFor(job.id)
     if (asked.runAtMs !== null && epochMs + this.#world.nowMs < asked.runAtMs) this.#world.fail(`${job.id} runs before its time`)
     if (before) this.#world.mark('claimed again')
+  }
+
+  #spread(parts: JobRow[]): void {
+    this.#world.mark('spread')
+    for (const part of parts) {
+      this.#parts.set(part.id, part)
+      const slot = `${part.parent_id} ${part.parent_step} ${part.parent_slot}`
+      if (this.#slots.has(slot)) this.#world.fail(`part ${slot} is there twice`)
+      this.#slots.add(slot)
+    }
+  }
+
+  #partClaimed(part: JobRow): void {
+    if (part.canceled_by !== null) return
+    const { store } = this
+    if (store.done.has(part.parent_id!)) this.#world.fail(`part ${part.id} begins after the end of its job ${part.parent_id}`)
+    const { at_once: atOnce } = JSON.parse(part.args) as { at_once: number }
+    const running = [...store.jobs.values()].filter((job) => job.parent_id === part.parent_id && job.state === 'running')
+    if (atOnce > partsAtOnce || running.length > atOnce)
+      this.#world.fail(`${running.length} parts of ${part.parent_id} run at a time`)
+  }
+
+  #woken(job: JobRow): void {
+    const { store } = this
+    const left = [...store.jobs.values()].filter((part) => part.parent_id === job.id)
+    const refused = store.signals.get(job.id)!.some((signal) => !signal.approved)
+    if (left.length > 0 && !refused) this.#world.fail(`${job.id} is woken with ${left.length} parts left`)
+    if (this.#joined.has(job.id)) this.#world.fail(`the parts of ${job.id} are joined twice`)
+    this.#joined.add(job.id)
+    this.#world.mark('joined')
   }
 
   #mustHold(id: string, by: { workerId: number; epoch: number }, what: string): boolean {
@@ -133,12 +172,14 @@ export class Oracle {
     if (answers.length > 0) this.#world.mark('finished with answers')
     if (new Set(answers).size < answers.length) return this.#world.fail(`an answer to ${id} counted twice: ${answers.join()}`)
     const outcomes = told.filter((record) => steps.includes(record.k))
-    const asked = this.askedFor(id)
     for (const { k, n } of outcomes) {
       const executed = this.#executed.has(`${id} ${n}`)
       if (!executed && row.status !== 'canceled')
         return this.#world.fail(`attempt ${n} of ${id} is recorded as ${k}, and was never executed`)
     }
+    const part = this.#parts.get(id)
+    if (part) return this.#partDone(row, part)
+    const asked = this.askedFor(id)
     if (row.status === 'canceled') {
       this.#world.mark('canceled')
       if (!asked.canceled) this.#world.fail(`${id} is canceled, and nobody asked for it`)
@@ -160,10 +201,26 @@ export class Oracle {
     if (journal.length > 0) this.#world.mark('finished with a journal')
   }
 
+  #partDone(row: DoneRow, part: JobRow): void {
+    const { store } = this
+    if (row.status === 'canceled') {
+      const refused = store.signals.get(part.parent_id!)?.some((signal) => !signal.approved)
+      if (!store.done.has(part.parent_id!) && !refused) this.#world.fail(`part ${row.id} is canceled, and its job goes on`)
+      return
+    }
+    if (row.result.includes('PoisonJob')) return
+    const right = this.#expectedOf(row.id, row.version_id, part.args)
+    if (row.status !== right.status || row.result !== right.result) {
+      this.#world.fail(`part ${row.id} came to ${row.status} ${row.result}; right is ${right.status} ${right.result}`)
+    }
+  }
+
   #expectedOf(id: string, versionId: string, args: string): Expected {
     let right = this.#expected.get(id)
     if (!right) {
-      right = expected(flows[Number(versionId) - 1]!, id, args)
+      const flow = flows[Number(versionId) - 1]!
+      const part = this.#parts.get(id)
+      right = part ? expectedPart(flow, { id, loop: part.part!, args }) : expected(flow, id, args)
       this.#expected.set(id, right)
     }
     return right

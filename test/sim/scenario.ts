@@ -12,7 +12,7 @@ import { cancelJob, doneChannel, type NewJob } from '../../src/store/jobs.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import type { StepCall } from '../../src/worker/run.ts'
 import { createWorker } from '../../src/worker/worker.ts'
-import { flowPath, flows, outcomeOf, tag, versions, workspace, type SimAnswer } from './flows.ts'
+import { flowPath, flows, outcomeOf, partItems, partsAtOnce, tag, versions, workspace, type SimAnswer } from './flows.ts'
 import { createNetwork, type Network } from './network.ts'
 import { Oracle } from './oracle.ts'
 import { epochMs, Process, World } from './world.ts'
@@ -30,6 +30,8 @@ const limits: Limits = {
   commitRowsMax: 3,
   lostMax: 3,
   resultBytesMax: 1 << 20,
+  partItemsMax: partItems,
+  partsAtOnceMax: partsAtOnce,
 }
 const clientGivesUpMs = 2_500
 

@@ -37,8 +37,19 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'give_back_jobs',
     'enqueue_keyed_jobs',
     'send_signal',
+    'spread_jobs',
+    'finish_waited',
   ]
-  const branches = ['claimed again', 'finished with a journal', 'key met again', 'canceled', 'answered', 'finished with answers']
+  const branches = [
+    'claimed again',
+    'finished with a journal',
+    'key met again',
+    'canceled',
+    'answered',
+    'finished with answers',
+    'spread',
+    'joined',
+  ]
   for (const mark of [...drawn, ...ways, ...statements.map((name) => `reply lost: ${name}`), ...branches]) {
     expect(sums.marks[mark] ?? 0, mark).toBeGreaterThan(10)
   }

@@ -421,6 +421,10 @@ const planted: Record<string, Plant[]> = {
     },
   ],
   I18: [
+    {
+      plants: 'a part waits for its turn, and none is before it',
+      sql: `${unrecorded} update job set state = 'waiting', parent_id = :parked, parent_step = 1, parent_slot = 3, part = 'a' where id = :ready;`,
+    },
     { plants: 'a job waits for nothing', sql: `${unrecorded} update job set state = 'waiting' where id = :ready;` },
     {
       plants: 'a job waits beyond its time',
@@ -429,7 +433,7 @@ const planted: Record<string, Plant[]> = {
     {
       plants: 'a job waits for signals that it has',
       sql: `${unrecorded} update job set state = 'waiting', signals = 2, signals_wanted = 2 where id = :ready;`,
-      also: ['W02', 'W03'],
+      also: ['W02'],
     },
     {
       plants: 'a parked job is left',
@@ -500,6 +504,24 @@ const planted: Record<string, Plant[]> = {
     {
       plants: 'a step runs again after its record was kept',
       sql: `insert into history_effect values (:crashed, 'a', 1, clock_timestamp() + interval '1 minute');`,
+    },
+  ],
+  J01: [
+    {
+      plants: 'a part goes on after its job',
+      sql: `${unrecorded} update job set parent_id = :straight, parent_step = 1, parent_slot = 0, part = 'a' where id = :ready;`,
+    },
+  ],
+  J02: [
+    {
+      plants: 'a part there is twice',
+      sql: `${unseen} update job_done set parent_id = :straight, parent_step = 1, parent_slot = 0, part = 'a' where id in (:quiet, :keyed);`,
+    },
+  ],
+  J03: [
+    {
+      plants: 'a job waits for parts that are all over',
+      sql: `${unrecorded} update job set state = 'waiting', started_at = clock_timestamp(), signals_wanted = 1 where id = :ready;`,
     },
   ],
   M01: [

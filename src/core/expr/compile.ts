@@ -2,9 +2,9 @@
 //   X4. HOT. A path costs look-ups; a value passed through whole is never parsed nor printed again.
 import { storable, type Json, type JsonText } from '../json.ts'
 import type { InputTransform } from '../flow/definition.ts'
-import type { Expression, Sandbox, Scope } from './expression.ts'
+import type { Expression, Sandbox, Scope, Uses } from './expression.ts'
 import type { Place, Root } from './names.ts'
-import { parseExpression } from './parse.ts'
+import { parseExpression, type Parsed } from './parse.ts'
 
 /** @throws EngineError E_FLOW_INVALID with `at`, line and column */
 export function compileExpression(source: string, sandbox: Sandbox, place: Place, at: string): Expression {
@@ -22,27 +22,35 @@ export function compileTransform(transform: InputTransform, sandbox: Sandbox, pl
 
 function constant(text: JsonText, source: string): Expression {
   // A new value each time it is asked for, so that nobody can change the plan's.
-  return { pure: true, source, text: () => text, value: () => JSON.parse(text) as Json }
+  return { pure: true, uses: nothing, source, text: () => text, value: () => JSON.parse(text) as Json }
+}
+
+const nothing: Uses = { roots: [], results: [], inputs: [] }
+
+function pathUses(root: Root, keys: (string | number)[]): Uses {
+  const first = keys.length === 0 ? null : [String(keys[0])]
+  return { roots: [root], results: root === 'results' ? first : [], inputs: root === 'flow_input' ? first : [] }
 }
 
 function path(root: Root, keys: (string | number)[], source: string): Expression {
+  const uses = pathUses(root, keys)
   if (root === 'results' && keys.length > 0) {
     const stepId = String(keys[0])
     if (keys.length === 1)
-      return { pure: true, source, text: (scope) => scope.resultText(stepId), value: (scope) => scope.result(stepId) }
-    return walk((scope) => scope.result(stepId), keys.slice(1), source)
+      return { pure: true, uses, source, text: (scope) => scope.resultText(stepId), value: (scope) => scope.result(stepId) }
+    return walk((scope) => scope.result(stepId), keys.slice(1), uses, source)
   }
-  if (keys.length > 0) return walk(rootValue(root), keys, source)
-  return { pure: true, source, text: (scope) => rootText(root, null, scope), value: rootValue(root) }
+  if (keys.length > 0) return walk(rootValue(root), keys, uses, source)
+  return { pure: true, uses, source, text: (scope) => rootText(root, null, scope), value: rootValue(root) }
 }
 
-function walk(start: (scope: Scope) => Json, keys: (string | number)[], source: string): Expression {
+function walk(start: (scope: Scope) => Json, keys: (string | number)[], uses: Uses, source: string): Expression {
   const value = (scope: Scope): Json => {
     let at = start(scope)
     for (let i = 0; i < keys.length && at !== null; i++) at = property(at, keys[i]!)
     return at
   }
-  return { pure: true, source, value, text: (scope) => JSON.stringify(value(scope)) }
+  return { pure: true, uses, source, value, text: (scope) => JSON.stringify(value(scope)) }
 }
 
 /** What JavaScript would give for a property JSON has; null for the rest, inherited ones included. */
@@ -131,11 +139,12 @@ function errorIn(previous: Json): Json {
   return { name: 'MultipleErrors', message: `${errors.length} of ${previous.length} failed`, errors }
 }
 
-function code(parsed: { body: string; roots: Root[]; stepIds: string[] | null }, sandbox: Sandbox, source: string): Expression {
-  const { body, roots, stepIds } = parsed
+function code(parsed: Parsed & { tier: 'code' }, sandbox: Sandbox, source: string): Expression {
+  const { body, roots, stepIds, inputs } = parsed
   const text = (scope: Scope): JsonText => {
     const values = roots.map((root) => rootText(root, stepIds, scope))
     return storable(sandbox.evaluate(body, roots, values))
   }
-  return { pure: false, source, text, value: (scope) => JSON.parse(text(scope)) as Json }
+  const uses = { roots, results: stepIds, inputs }
+  return { pure: false, uses, source, text, value: (scope) => JSON.parse(text(scope)) as Json }
 }

@@ -3,6 +3,7 @@
 //   X2. An expression sees exactly the names below. Its value is JSON; undefined is null.
 //   X3. A path never throws: a missing property anywhere along it gives null (as in Windmill). JavaScript does throw.
 import type { Json, JsonText } from '../json.ts'
+import type { Root } from './names.ts'
 
 /** What an expression can see. Text is parsed by whoever looks inside, at most once. */
 export interface Scope {
@@ -25,9 +26,19 @@ export interface Scope {
   errorText(): JsonText | undefined
 }
 
+/** What an expression may read. */
+export interface Uses {
+  readonly roots: readonly Root[]
+  /** Steps whose results it reads; null: of any. */
+  readonly results: readonly string[] | null
+  /** Fields of flow_input that it reads; null: any. */
+  readonly inputs: readonly string[] | null
+}
+
 export interface Expression {
   /** A constant or a path: asked again in the same scope it gives the same. */
   readonly pure: boolean
+  readonly uses: Uses
   /** The user's source, for error messages; '' for constants. */
   readonly source: string
   /** The value as JSON text, without printing again what is passed through whole. */

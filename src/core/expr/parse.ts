@@ -19,8 +19,11 @@ import { childrenOf, declaredNames, evaluatesHere, mentionedNames, staticKey, un
 export type Parsed =
   | { tier: 'constant'; text: JsonText }
   | { tier: 'path'; root: Root; keys: (string | number)[] }
-  /** `body` is the body of a function; `stepIds` are the results it reads, null if it may read any. */
-  | { tier: 'code'; body: string; roots: Root[]; stepIds: string[] | null }
+  /**
+   * `body` is the body of a function; `stepIds` are the results it reads, `inputs` the fields of flow_input; null if it may
+   * read any.
+   */
+  | { tier: 'code'; body: string; roots: Root[]; stepIds: string[] | null; inputs: string[] | null }
 
 const options: Options = {
   ecmaVersion: 2023,
@@ -75,7 +78,8 @@ function sorted(source: string, place: Place): Parsed {
   }
   // A declared name may hide a root in one place only, so the root is passed all the same; hiding it there still works.
   const roots = rootsOf(place).filter((root) => mentioned.has(root))
-  return { tier: 'code', body: bodyOf(source, whole), roots, stepIds: stepIdsOf(whole.node) }
+  const stepIds = membersOf(whole.node, 'results')
+  return { tier: 'code', body: bodyOf(source, whole), roots, stepIds, inputs: membersOf(whole.node, 'flow_input') }
 }
 
 type Whole = { kind: 'expression'; node: ExpressionNode } | { kind: 'statements'; node: Program }
@@ -206,14 +210,14 @@ function memberKey(node: AnyNode & { type: 'MemberExpression' }): string | numbe
   return key.type === 'Identifier' ? undefined : staticKey(key)
 }
 
-/** The step ids read as `results.id`; null when `results` is used in any other way. */
-function stepIdsOf(root: AnyNode): string[] | null {
+/** What is read as `results.id`, or of another name; null when the name is used in any other way. */
+function membersOf(root: AnyNode, name: string): string[] | null {
   const ids = new Set<string>()
   const onlyMembers = (node: AnyNode): boolean => {
-    if (node.type === 'Identifier') return node.name !== 'results'
+    if (node.type === 'Identifier') return node.name !== name
     if (node.type !== 'MemberExpression') return childrenOf(node).every(onlyMembers)
     const object = unwrapped(node.object)
-    if (object.type !== 'Identifier' || object.name !== 'results') {
+    if (object.type !== 'Identifier' || object.name !== name) {
       return onlyMembers(object) && (!node.computed || onlyMembers(node.property))
     }
     const key = memberKey(node)

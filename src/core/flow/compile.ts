@@ -110,6 +110,7 @@ class Planner {
           skipFailures: value.skip_failures ?? false,
           parallel: value.parallel ?? false,
           parallelism: this.#number(value.parallelism, 'before', `${at}.parallelism`),
+          spread: value.spread ?? false,
         }
       case 'whileloopflow':
         return {
@@ -119,6 +120,7 @@ class Planner {
           skipFailures: value.skip_failures ?? false,
           parallel: false,
           parallelism: null,
+          spread: false,
         }
       case 'branchone':
         return {

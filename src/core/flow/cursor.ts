@@ -11,7 +11,18 @@ import type { Block, Plan, PlanStep } from './plan.ts'
 import type { Approval, PickKind } from './records.ts'
 
 /** What a cursor waits for: see M2 of machine.ts. */
-export type Phase = PickKind | 'running' | 'asleep' | 'items' | 'call' | 'suspended' | 'resting' | 'inside' | 'over'
+export type Phase =
+  | PickKind
+  | 'running'
+  | 'asleep'
+  | 'items'
+  | 'spreading'
+  | 'joining'
+  | 'call'
+  | 'suspended'
+  | 'resting'
+  | 'inside'
+  | 'over'
 
 /** A flow under way: the job's own, or a sub-flow's. */
 export interface Frame {
@@ -32,8 +43,13 @@ export interface Inner {
   /** How many may be under way at a time. */
   readonly width: number
   readonly items: readonly JsonText[] | null
+  /** Index of the first item in the whole list of the loop. */
+  readonly first: number
+  /** Its iterations are jobs: so many, of which so many are over. */
+  parts: { jobs: number; size: number; over: number } | null
   next: number
   active: number
+  /** By body; of a loop that is spread, by part, each the results of its iterations. */
   readonly results: JsonText[]
   /** No further one begins. */
   broken: boolean

@@ -56,6 +56,8 @@ interface ForLoop {
   parallel?: boolean
   /** Iterations at a time, if parallel; absent: all. A number in older documents. */
   parallelism?: InputTransform | number
+  /** Extension: its iterations become jobs, which all workers run, however few they are. */
+  spread?: boolean
 }
 
 interface WhileLoop {

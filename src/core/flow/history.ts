@@ -58,6 +58,8 @@ export interface HistoryOptions {
   plans: Plans
   /** When the job began. */
   beganMs: number
+  /** The loop that the job is a part of. */
+  part?: string | null
   /** Whose arguments are wanted. */
   argsOf?: number
 }
@@ -80,7 +82,7 @@ export class History implements Witness {
   constructor(options: HistoryOptions, effects: Effect[] = []) {
     this.#options = options
     this.#nowMs = options.beganMs
-    this.state = open(options.plan, options.args, options.limits, options.plans, effects, this)
+    this.state = open(options.plan, options.args, options.limits, options.plans, effects, this, options.part ?? null)
     this.root = this.listOf(this.state.root)
   }
 
@@ -234,8 +236,11 @@ export class History implements Witness {
       case 'ok':
       case 'err':
         return root.phase === 'running' && root.n === record.n ? root : (runningAt.get(record.n) ?? null)
+      case 'signal':
+        return record.n < 0 ? (this.state.joins?.get(-record.n) ?? null) : null
       case 'pick':
       case 'items':
+      case 'spread':
       case 'call':
         return record.c === undefined ? root : (inside.get(record.c) ?? null)
       case 'wake': {

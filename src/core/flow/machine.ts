@@ -3,6 +3,8 @@
 //   M2. Each cursor (cursor.ts) waits for exactly one record at a time, named by its phase:
 //         skip stop retry delay branch break after sleep flow    that pick
 //         items      items           what the loop runs over was evaluated
+//         spreading  spread          its iterations become jobs
+//         joining    signal          those jobs are over
 //         call       call            which version of a flow runs, with which arguments
 //         running    ok | err        step n of this cursor is with a runner
 //         asleep     wake            the wait before the next attempt
@@ -13,6 +15,7 @@
 //   M3. The effect last emitted for a cursor is the one it waits for; so a fold knows what to do again after a crash.
 //   M4. After `finish` nothing is emitted; later records change nothing.
 //   M5. A record is for the cursor it names. One whose cursor is gone (its loop failed meanwhile) changes nothing.
+//   M6. A part (spread.ts) is a job whose own cursor stands inside a loop from the start; what ends the loop ends the job.
 // Semantics of OpenFlow fields: https://www.openflow.dev and docs/architecture.md.
 import { assert, type UserError } from '../errors.ts'
 import { retryDelayMs, retryNeedsRandom } from '../job/retry.ts'
@@ -22,6 +25,7 @@ import { isEvent } from './event.ts'
 import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } from './cursor.ts'
 import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
 import type { Approval, JobRecord, PickKind } from './records.ts'
+import { parsePart, partsOf, readPartEnd, type PartEnd, type Spread } from './spread.ts'
 
 export const jobStatuses = ['success', 'failure', 'canceled', 'skipped'] as const
 export type JobStatus = (typeof jobStatuses)[number]
@@ -47,6 +51,10 @@ export interface JobState {
   early: { n: number; approval: Approval }[] | null
   /** Cursors that wait for answers, the one that has waited longest first. May hold some that do no more. */
   suspended: Cursor[] | null
+  /** Cursors that wait for the parts of loop n. */
+  joins: Map<number, Cursor> | null
+  /** This job is a part. */
+  part: boolean
   finished: boolean
   readonly witness: Witness | null
 }
@@ -76,9 +84,13 @@ export type Effect =
   | { e: 'start'; cursor: Cursor; step: PlanStep; n: number }
   /** Answer with wake when this time is over. */
   | { e: 'sleep'; cursor: Cursor; step: PlanStep; ms: number }
+  /** The iterations of loop n become jobs; answer with spread. `items`: missing where the iterator gives them again. */
+  | { e: 'spread'; cursor: Cursor; step: PlanStep; n: number; spread: Spread; items: readonly JsonText[] | null }
+  /** The parts of loop n are not needed any more; or those that have not begun. Nothing answers. */
+  | { e: 'quit'; n: number; unbegun: boolean }
   /** Signals may come; answer with wake when this time is over. `wanted`: how many more will do. */
   | { e: 'wait'; cursor: Cursor; step: PlanStep; ms: number; wanted: number }
-  | { e: 'finish'; status: JobStatus; result: JsonText }
+  | { e: 'finish'; status: JobStatus; result: JsonText; part?: PartEnd }
 
 /** What a list of modules comes to. */
 export type End =
@@ -92,8 +104,9 @@ export function newState(
   limits: MachineLimits,
   plans: Plans,
   witness: Witness | null = null,
+  depth = 0,
 ): JobState {
-  const root = rootOf(plan, args, 0, null, 0)
+  const root = rootOf(plan, args, 0, null, depth)
   return {
     root,
     limits,
@@ -104,12 +117,14 @@ export function newState(
     signals: 0,
     early: null,
     suspended: null,
+    joins: null,
+    part: false,
     finished: false,
     witness,
   }
 }
 
-/** A job that has no record yet. */
+/** A job that has no record yet. `part`: the loop it is a part of. */
 export function open(
   plan: Plan,
   args: JsonText,
@@ -117,9 +132,35 @@ export function open(
   plans: Plans,
   effects: Effect[],
   witness: Witness | null = null,
+  part: string | null = null,
 ): JobState {
+  if (part !== null) return openPart(plan, args, limits, plans, effects, witness, part)
   const state = newState(plan, args, limits, plans, witness)
   begin(state, state.root, effects)
+  return state
+}
+
+function openPart(
+  plan: Plan,
+  args: JsonText,
+  limits: MachineLimits,
+  plans: Plans,
+  effects: Effect[],
+  witness: Witness | null,
+  part: string,
+): JobState {
+  const given = parsePart(args)
+  const state = newState(plan, given.flowInput, limits, plans, witness, given.depth)
+  state.part = true
+  const { root } = state
+  const step = plan.steps.find(({ id }) => id === part)
+  assert(step?.run.kind === 'loop', `${part} is no loop of ${plan.path}`)
+  root.step = step
+  root.last = root.input = given.previous
+  root.approvals = given.approvals
+  for (const [id, value] of given.results) root.results.set(id, value)
+  witness?.started(root)
+  beginBodies(state, root, innerOf(given.items.length, given.width, given.items, given.first), effects)
   return state
 }
 
@@ -152,11 +193,17 @@ export function advance(state: JobState, record: JobRecord, effects: Effect[]): 
       if (cursor) called(state, cursor, record, effects)
       return
     }
+    case 'spread': {
+      const cursor = waitingCursor(state, record.c, record.s, 'spreading')
+      if (cursor) spread(state, cursor, record, effects)
+      return
+    }
     case 'wake':
       woken(state, record, effects)
       return
     case 'signal':
-      signaled(state, record, effects)
+      if (record.n < 0) partOver(state, record, effects)
+      else signaled(state, record, effects)
       return
     case 'cached':
       finish(state, 'success', record.v, effects)
@@ -174,30 +221,33 @@ export function fold(
   records: readonly JobRecord[],
   limits: MachineLimits,
   plans: Plans,
+  part: string | null = null,
 ): { state: JobState; outstanding: Effect[] } {
   const outstanding = new Map<Cursor, Effect>() // what each waits for (M3)
+  const quits: Effect[] = []
   let finished: Effect | null = null
   const effects: Effect[] = []
   const keep = () => {
     for (const effect of effects) {
       if (effect.e === 'finish') finished = effect
+      else if (effect.e === 'quit') quits.push(effect)
       else outstanding.set(effect.cursor, effect)
     }
     effects.length = 0
   }
-  const state = open(plan, args, limits, plans, effects)
+  const state = open(plan, args, limits, plans, effects, null, part)
   keep()
   for (const record of records) {
     advance(state, record, effects)
     keep()
   }
   if (finished) return { state, outstanding: [finished] }
-  return { state, outstanding: [...outstanding.values()].filter((effect) => isAwaited(state, effect)) }
+  return { state, outstanding: [...quits, ...[...outstanding.values()].filter((effect) => isAwaited(state, effect))] }
 }
 
 /** Is the effect what its cursor still waits for? */
 function isAwaited(state: JobState, effect: Effect): boolean {
-  if (effect.e === 'finish') return true
+  if (effect.e === 'finish' || effect.e === 'quit') return true
   const { cursor } = effect
   return isAlive(state, cursor) && cursor.phase !== 'inside' && cursor.phase !== 'over'
 }
@@ -438,7 +488,12 @@ function isFailing({ frame, step }: Cursor): boolean {
 /** An attempt failed: again, or for good. `value`: what the step leaves as its result, if not the error alone. */
 function failed(state: JobState, cursor: Cursor, error: UserError, value: JsonText | null, effects: Effect[]): void {
   const step = cursor.step!
-  if (cursor.inner) abandon(state, cursor)
+  if (cursor.inner) abandon(state, cursor, effects)
+  if (state.part && cursor === state.root) {
+    state.finished = true
+    effects.push({ e: 'finish', status: 'failure', result: value ?? errorResult(error), part: { how: 'failed', error } })
+    return
+  }
   const again = step.retry !== null && retryDelayMs(step.retry, cursor.failures, 0.5) !== null
   if (!again) {
     gaveUp(state, cursor, error, value, effects)
@@ -552,8 +607,20 @@ function stopped(stop: Stop, step: PlanStep, value: JsonText): End {
 
 // ── Bodies: iterations, branches, sub-flows ──
 
-function innerOf(count: number, width: number, items: readonly JsonText[] | null): Inner {
-  return { count, width, items, next: 0, active: 0, results: [], broken: false, errors: [], beginning: false }
+function innerOf(count: number, width: number, items: readonly JsonText[] | null, first = 0): Inner {
+  return {
+    count,
+    width,
+    items,
+    first,
+    parts: null,
+    next: 0,
+    active: 0,
+    results: [],
+    broken: false,
+    errors: [],
+    beginning: false,
+  }
 }
 
 function looped(state: JobState, cursor: Cursor, record: JobRecord & { k: 'items' }, effects: Effect[]): void {
@@ -562,6 +629,13 @@ function looped(state: JobState, cursor: Cursor, record: JobRecord & { k: 'items
     return
   }
   const { run } = cursor.step! as { run: LoopRun }
+  if (record.spread) {
+    const { spread, count, v } = record
+    cursor.inner = { ...innerOf(count, 1, null), parts: { jobs: partsOf(count, spread), size: spread.size, over: 0 } }
+    cursor.phase = 'spreading'
+    effects.push({ e: 'spread', cursor, step: cursor.step!, n: cursor.n, spread, items: v ?? null })
+    return
+  }
   const width = Math.min(record.width ?? 1, state.limits.loopWidthMax)
   beginBodies(state, cursor, innerOf(record.count, width, record.v ?? itemsOf(run, cursor)), effects)
 }
@@ -601,7 +675,8 @@ function blockOf(step: PlanStep, slot: number, inner: Inner): Block {
 function iterationOf(owner: Cursor, slot: number): Iteration | null {
   const { run } = owner.step!
   if (run.kind !== 'loop') return null
-  return { index: slot, value: owner.inner!.items?.[slot] ?? String(slot) }
+  const { items, first } = owner.inner!
+  return { index: first + slot, value: items?.[slot] ?? String(slot) }
 }
 
 /** A body is over: its loop goes on, or its step is over too. */
@@ -696,14 +771,16 @@ function branchEnded(
 }
 
 /** The step is over before its bodies are: what they come to changes nothing any more. */
-function abandon(state: JobState, owner: Cursor): void {
+function abandon(state: JobState, owner: Cursor, effects: Effect[]): void {
   owner.inner = null
+  quit(state, owner, effects)
   for (const cursor of state.inside.values()) {
     let at = cursor.parent
     while (at && at !== owner) at = at.parent
     if (at !== owner) continue
     state.inside.delete(cursor.id)
     state.runningAt.delete(cursor.n)
+    quit(state, cursor, effects)
   }
 }
 
@@ -711,13 +788,90 @@ function abandon(state: JobState, owner: Cursor): void {
 function insideOver(state: JobState, owner: Cursor, inner: Inner, effects: Effect[]): void {
   const value = listText(inner.results)
   owner.inner = null
+  if (state.part && owner === state.root) {
+    const { errors } = inner
+    const part: PartEnd = { how: inner.broken ? 'broken' : 'done' }
+    if (errors.length > 0) part.errors = errors
+    state.finished = true
+    effects.push({ e: 'finish', status: errors.length > 0 ? 'failure' : 'success', result: value, part })
+    return
+  }
   if (inner.errors.length === 0) settle(state, owner, value, effects)
   else failed(state, owner, errorOf(inner), value, effects)
 }
 
-function errorOf({ errors, results }: Inner): UserError {
+function errorOf({ errors, results, parts, count }: Inner): UserError {
   if (errors.length === 1) return errors[0]!
-  return { name: 'MultipleErrors', message: `${errors.length} of ${results.length} failed`, errors }
+  return { name: 'MultipleErrors', message: `${errors.length} of ${parts ? count : results.length} failed`, errors }
+}
+
+// ── Parts ──
+
+function spread(state: JobState, cursor: Cursor, record: JobRecord & { k: 'spread' }, effects: Effect[]): void {
+  if (record.error) {
+    failed(state, cursor, record.error, null, effects)
+    return
+  }
+  state.joins ??= new Map()
+  state.joins.set(cursor.n, cursor)
+  cursor.phase = 'joining'
+  effects.push(joining(cursor))
+}
+
+function joining(cursor: Cursor): Effect {
+  const { jobs, over } = cursor.inner!.parts!
+  return { e: 'wait', cursor, step: cursor.step!, ms: Infinity, wanted: jobs - over }
+}
+
+/** A part is over: what its iterations came to counts here, as if they had run here. */
+function partOver(state: JobState, record: JobRecord & { k: 'signal' }, effects: Effect[]): void {
+  state.signals = record.seq
+  const cursor = state.joins?.get(-record.n)
+  if (!cursor) return // its loop was over before
+  const inner = cursor.inner!
+  const parts = inner.parts!
+  const { run } = cursor.step! as { run: LoopRun }
+  const { end, list, result } = readPartEnd(record.v)
+  parts.over += 1
+  switch (end.how) {
+    case 'failed':
+      failed(state, cursor, end.error, result, effects)
+      return
+    case 'lost': {
+      if (inner.broken) break // it was not to begin
+      const { error } = JSON.parse(result) as unknown as { error: UserError }
+      if (!run.skipFailures && !run.parallel) {
+        failed(state, cursor, error, null, effects)
+        return
+      }
+      const items = Math.min(parts.size, inner.count - record.id * parts.size)
+      inner.results[record.id] = Array<string>(items).fill(result).join(',')
+      if (!run.skipFailures) inner.errors.push(error)
+      break
+    }
+    default:
+      inner.results[record.id] = list
+      if (end.errors) inner.errors.push(...end.errors)
+      if (end.how === 'broken' && !inner.broken) {
+        inner.broken = true
+        // Those that have begun go on, as iterations under way do.
+        if (parts.over < parts.jobs) effects.push({ e: 'quit', n: cursor.n, unbegun: run.parallel })
+      }
+  }
+  if (parts.over < parts.jobs && (run.parallel || !inner.broken)) {
+    effects.push(joining(cursor))
+    return
+  }
+  state.joins!.delete(cursor.n)
+  cursor.phase = 'inside'
+  insideOver(state, cursor, inner, effects)
+}
+
+/** Nothing waits for the parts of this loop any more. */
+function quit(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  if (state.joins?.get(cursor.n) !== cursor) return
+  state.joins.delete(cursor.n)
+  effects.push({ e: 'quit', n: cursor.n, unbegun: false })
 }
 
 // ── Waiting ──

@@ -37,6 +37,8 @@ export interface LoopRun {
   parallel: boolean
   /** How many iterations at a time, if parallel; null: all. */
   parallelism: Expression | null
+  /** Over all workers, however few iterations there are. */
+  spread: boolean
 }
 
 export interface ChoiceRun {

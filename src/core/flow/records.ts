@@ -6,6 +6,7 @@
 //   R4. `c` is the cursor that a record is for; missing where it is the job's own. ok and err need none: n says it.
 import { elementTexts, storableText, type Json, type JsonText } from '../json.ts'
 import type { UserError } from '../errors.ts'
+import type { Spread } from './spread.ts'
 
 /**
  * What an expression or a draw decided: skip this step? stop after it? retry it? after how many ms? which branch (-1: the
@@ -39,14 +40,16 @@ export type JobRecord =
   | { k: 'pick'; c?: number; s: string; w: PickKind; v: Json; error?: UserError }
   /**
    * The items of loop s, `width` of them at a time (missing: one after another). `v` is missing where the iterator gives
-   * them again whenever it is asked (it is a path or a constant): they are kept once.
+   * them again whenever it is asked (it is a path or a constant): they are kept once. `spread`: its iterations become jobs.
    */
-  | { k: 'items'; c?: number; s: string; count: number; width?: number; v?: JsonText[]; error?: UserError }
+  | { k: 'items'; c?: number; s: string; count: number; width?: number; spread?: Spread; v?: JsonText[]; error?: UserError }
+  /** The iterations of loop s, step n, are jobs now, so many. Durable together with them. */
+  | { k: 'spread'; c?: number; s: string; n: number; jobs: number; error?: UserError }
   /** Module s begins a flow: this version of it, with these arguments. */
   | { k: 'call'; c?: number; s: string; version: string; args: JsonText; error?: UserError }
   /** The wait of module s is over: before the next attempt, after its sleep, or for an approval that did not come. */
   | { k: 'wake'; c?: number; s: string }
-  /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next). */
+  /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next); below 0: a part of loop -n is over. */
   | ({ k: 'signal'; seq: number; n: number } & Approval)
   /** The job's result is that of an earlier one: nothing of it ran. */
   | { k: 'cached'; v: JsonText }
@@ -74,6 +77,7 @@ export function printRecord(record: JobRecord, withValue = true): JsonText {
     case 'err':
     case 'pick':
     case 'wake':
+    case 'spread':
     case 'cancel':
       return printPlain(record)
   }
@@ -110,6 +114,7 @@ export function parseRecord(text: JsonText, last: JsonText = 'null'): JobRecord 
     case 'err':
     case 'pick':
     case 'wake':
+    case 'spread':
     case 'cancel':
       return record as JobRecord
     default:

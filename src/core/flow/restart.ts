@@ -132,6 +132,7 @@ class Replay {
   run(): JobRecord[] {
     // Grows while it is walked.
     for (const effect of this.#effects) {
+      if (effect.e === 'quit') continue
       if (effect.e === 'finish') throw this.#differs(`it is over before it comes to ${this.#point.stepId}`)
       const list = this.#new.listOf(effect.cursor)
       const kept = this.#new.isAlive(list) ? this.#keptOf(list) : null
@@ -181,10 +182,12 @@ class Replay {
     return { old, level: at, queue: [...old.records.slice(0, past.from), ...decidingOf(past)], at: 0 }
   }
 
-  #answerTo(effect: Exclude<Effect, { e: 'finish' }>, kept: Kept): JobRecord | null {
+  #answerTo(effect: Asking, kept: Kept): JobRecord | null {
     const { cursor } = effect
     const c = cursor.id === 0 ? {} : { c: cursor.id }
-    if (effect.e === 'wait') {
+    // The parts of a loop that had not all come to their end are made anew, for the new job.
+    if (effect.e === 'spread' && pastOf(kept.old, effect.step.id)?.outcome === null) return null
+    if (effect.e === 'wait' && cursor.phase !== 'joining') {
       const answer = pastOf(kept.old, effect.step.id)?.approvals?.[cursor.approvals!.length]
       if (answer) return { k: 'signal', seq: ++this.#signals, n: cursor.n, ...answer }
     }
@@ -196,6 +199,12 @@ class Replay {
       case 'ok':
       case 'err':
         return { ...next, n: cursor.n }
+      case 'signal':
+        return { ...next, seq: ++this.#signals, n: -cursor.n }
+      case 'spread': {
+        const { c: _old, ...rest } = next
+        return { ...rest, ...c, n: cursor.n }
+      }
       case 'pick':
       case 'items':
       case 'call':
@@ -249,17 +258,23 @@ function decidingOf({ list, from, step }: StepPast): JobRecord[] {
   return [skip, chosen].flatMap((record) => record ?? [])
 }
 
-function isAnswer(record: JobRecord, effect: Exclude<Effect, { e: 'finish' }>): boolean {
+/** What a record answers. */
+type Asking = Exclude<Effect, { e: 'finish' | 'quit' }>
+
+function isAnswer(record: JobRecord, effect: Asking): boolean {
   switch (effect.e) {
     case 'start':
       return (record.k === 'ok' || record.k === 'err') && record.s === effect.step.id
     case 'pick':
       return record.k === 'pick' && record.w === effect.what && record.s === effect.step.id
     case 'items':
+    case 'spread':
     case 'call':
       return record.k === effect.e && record.s === effect.step.id
-    case 'sleep':
     case 'wait':
+      if (effect.cursor.phase === 'joining') return record.k === 'signal' && record.n < 0
+      return record.k === 'wake' && record.s === effect.step.id
+    case 'sleep':
       return record.k === 'wake' && record.s === effect.step.id
   }
 }

@@ -39,7 +39,6 @@ export const unsupported = {
     ...caching,
   },
   byPath: { tag_override: 'send single steps to other workers; set the tag of the flow' },
-  loop: { spread: 'spread a loop over several workers' },
 } as const satisfies Record<string, FieldTable>
 
 /** OpenFlow's module types and languages beyond those of definition.ts. */

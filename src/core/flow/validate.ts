@@ -346,7 +346,13 @@ function forLoop(fields: Fields, whole: Whole, at: string, faults: Faults): Modu
 }
 
 function whileLoop(fields: Fields, whole: Whole, at: string, faults: Faults): ModuleValue {
-  refuseUnsupported(fields, unsupported.loop, at, faults)
+  faults.boolean(fields, 'spread', at)
+  if (fields.type === 'whileloopflow' && fields.spread === true) {
+    faults.add(
+      `${at}.spread`,
+      'a while loop runs in one job, since each iteration decides whether there is another; use a forloopflow',
+    )
+  }
   faults.boolean(fields, 'skip_failures', at)
   faults.boolean(fields, 'squash', at) // iterations share warm runners anyway
   const modules = modulesOf(fields.modules, whole, `${at}.modules`, faults)

@@ -113,6 +113,10 @@ function assertRestartable(job: JobRow, { identity }: Request, ws: string): void
       at: 'id',
     })
   }
+  if (job.part !== null) {
+    const text = `job ${job.id} is a part of loop ${job.part}; start job ${job.parentId} again instead`
+    throw new EngineError('E_INVALID', text, { at: 'id' })
+  }
   if (job.status === null) {
     throw new EngineError('E_CONFLICT', `job ${job.id} is not over yet; cancel it first, or wait for its end`, { at: 'id' })
   }

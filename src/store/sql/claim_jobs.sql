@@ -18,4 +18,4 @@ update job
   from picked
  where job.id = picked.id
 returning job.id, job.version_id, job.epoch, job.args, job.created_by, job.waiter, job.lost, job.journaled, job.canceled_by,
-          job.trace, job.signals, picked.run_at is not null as waited
+          job.trace, job.signals, job.part, picked.run_at is not null as waited

@@ -1,4 +1,4 @@
--- finish_turns: as finish_waited, for jobs that may have a turn: it is passed on. Rows with a tag: jobs of it are ready now.
+-- finish_turns: as finish_waited, for jobs that may have a turn: it is passed on. (Parts have none.) Rows with a tag: jobs of it are ready now.
 with done as materialized (
   select id, epoch, status, result, steps
     from json_to_recordset($2) as d (id uuid, epoch integer, status text, result json, steps json)
@@ -8,6 +8,14 @@ with done as materialized (
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.journaled, job.waiter, job.canceled_by, job.canceled_reason, job.trace,
             done.status, done.result, done.steps
+), over as materialized (
+  select coalesce(array_agg(id), '{}') as ids from ours -- an aggregate: see finish_waited
+), needless as (
+  update job
+     set canceled_by = 'the job it is a part of', canceled_reason = 'that job is over',
+         state = case when state = 'running' then state else 'ready' end, run_at = null
+   where parent_id is not null and parent_id = any ((select ids from over)::uuid[]) and part is not null and canceled_by is null
+  returning id, tag, state
 ), forgotten as (
   delete from job_journal using ours where ours.journaled and job_journal.job_id = ours.id
 ), no_signals as (
@@ -30,6 +38,13 @@ select null, null
                           else concat_ws(' ', id, status) end)
       from ours where $3 and waiter is not null
   ) as told
+union all
+select null, null
+  from (
+    select pg_notify('millrace_work', '* ' || tag) from (select distinct tag from needless where state = 'ready') as ready
+    union all
+    select pg_notify('millrace_control', 'cancel ' || id) from needless where state = 'running'
+  ) as told_of_parts
 union all
 select null, ready.tag
   from (select turn_end(array_agg(id), array_agg(started_at)) as tags from ours) as passed, unnest(passed.tags) as ready (tag)

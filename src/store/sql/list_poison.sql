@@ -7,7 +7,7 @@ select d.id as "id", d.version_id as "versionId", v.path as "path", v.kind as "k
        d.result -> 'error' as "error",
        (select array_agg(r.job_id order by r.job_id) from job_replay r where r.replay_of = d.id) as "replayedAs"
   from job_done d join flow_version v on v.id = d.version_id
- where d.workspace_id = $1 and d.status = 'failure' and d.lost > 0 and d.result -> 'error' ->> 'name' = 'PoisonJob'
+ where d.workspace_id = $1 and d.status = 'failure' and d.lost > 0 and d.result -> 'error' ->> 'name' = 'PoisonJob' and d.part is null
    and ($2::text is null or v.path = $2)
    and d.id >= coalesce($3::uuid, '00000000-0000-0000-0000-000000000000')
    and ($4::uuid is null or d.id < $4)

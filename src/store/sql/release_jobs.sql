@@ -1,13 +1,13 @@
 -- release_jobs: $1 worker_id, $2 json [{id, epoch, run_in_ms, wanted, seen, waits: [{key, ms, …}, …]}, …]: give jobs back, to be
--- claimed again at once (run_in_ms null), parked for so long, or waiting for `wanted` signals more than they had (`seen`), by the
--- database's clock: a worker's own may be wrong. A wait keeps the time it was first given; those that are over are forgotten. A job
+-- claimed again at once (run_in_ms null), parked for so long, or waiting for `wanted` signals more than they had (`seen`), for so
+-- long (run_in_ms null: for ever), by the database's clock: a worker's own may be wrong. A wait keeps the time it was first given; those that are over are forgotten. A job
 -- with signals that its worker has not seen does not wait. Their journal is written before. Returns those given back, with their tags.
 with back as materialized (
   select id, epoch, run_in_ms, wanted, seen, waits
     from json_to_recordset($2) as b (id uuid, epoch integer, run_in_ms bigint, wanted integer, seen integer, waits json)
 ), released as (
   update job
-     set state = case when back.run_in_ms is null or job.signals > back.seen then 'ready'::job_state
+     set state = case when job.signals > back.seen or back.run_in_ms is null and back.wanted = 0 then 'ready'::job_state
                       when back.wanted > 0 then 'waiting' else 'parked' end,
          run_at = case when job.signals > back.seen then null else clock_timestamp() + back.run_in_ms * interval '1 ms' end,
          signals_wanted = back.seen + back.wanted,

@@ -15,6 +15,7 @@ select d.id as "id", d.status as "status", v.kind as "kind", v.path as "path", n
    and ($2::text is null or v.path = $2)
    and d.id >= coalesce($3::uuid, '00000000-0000-0000-0000-000000000000')
    and ($4::uuid is null or d.id < $4)
+   and d.part is null -- its job is what can be started again
    and not exists (select from job_replay r where r.replay_of = d.id)
  order by d.id desc
  limit $7;

@@ -5,9 +5,9 @@ select j.id as "id", j.status as "status", v.kind as "kind", v.path as "path", n
        -- A caller's own tag is kept; else the job goes where its version's jobs go.
        case when j.tag = v.tag then n.tag else j.tag end as "tag"
   from (
-    select id, version_id, tag, status from job_done where workspace_id = $1 and id = any ($2::uuid[])
+    select id, version_id, tag, status from job_done where workspace_id = $1 and id = any ($2::uuid[]) and part is null
     union all
-    select id, version_id, tag, null from job where workspace_id = $1 and id = any ($2::uuid[])
+    select id, version_id, tag, null from job where workspace_id = $1 and id = any ($2::uuid[]) and part is null
   ) j
   join flow_version v on v.id = j.version_id
   left join flow f on v.kind = 'flow' and f.workspace_id = v.workspace_id and f.path = v.path and not f.archived

@@ -45,6 +45,7 @@ export function driven(options: Driven, records: JobRecord[] = []): { records: J
   for (let i = 0; i < effects.length; i++) {
     const effect = effects[i]!
     if (effect.e === 'finish') break
+    if (effect.e === 'quit' || effect.e === 'spread') continue
     const { cursor } = effect
     const s = effect.step.id
     const c = cursor.id === 0 ? {} : { c: cursor.id }

@@ -48,7 +48,10 @@ function told(effect: Effect): unknown[] {
       return ['sleep', effect.step.id, effect.ms]
     case 'wait':
       return ['wait', effect.step.id, effect.ms, effect.wanted]
+    case 'quit':
+      return ['quit', effect.n, effect.unbegun]
     case 'items':
+    case 'spread':
     case 'call':
       return [effect.e, effect.step.id]
     case 'finish':

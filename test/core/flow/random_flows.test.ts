@@ -274,7 +274,7 @@ function drive(
 }
 
 function answer(effect: Effect, seed: number): JobRecord {
-  if (effect.e === 'finish') throw new Error('nothing answers a finish')
+  if (effect.e === 'finish' || effect.e === 'quit' || effect.e === 'spread') throw new Error(`nothing here answers a ${effect.e}`)
   const { cursor, step } = effect
   const c = cursor.id === 0 ? {} : { c: cursor.id }
   switch (effect.e) {

@@ -7,7 +7,15 @@ with living as materialized (
 ), looked as (
   select job.id, job.epoch,
          case job.state
-           when 'waiting' then case when job.run_at is null and job.signals_wanted is null
+           when 'waiting' then case when job.part is not null and job.started_at is null
+                                    then case when not exists (select from job before
+                                                                where before.parent_id = job.parent_id and before.parent_step = job.parent_step
+                                                                  and before.parent_slot < job.parent_slot)
+                                               and not exists (select from signal
+                                                                where signal.job_id = job.parent_id and signal.step = -job.parent_step
+                                                                  and not signal.approved)
+                                              then 'waits for its turn, and no part is before it' end
+                                    when job.run_at is null and job.signals_wanted is null
                                          and not exists (select from turn where turn.job_id = job.id) then 'waits, and nothing will wake it'
                                     when job.run_at <= clock_timestamp() and exists (select from living) then 'waits though its time has come'
                                     when job.signals >= job.signals_wanted then 'waits though it has the signals that it waits for'

@@ -20,6 +20,6 @@ select job_id::text as subject,
        format('records of kind %s; %s steps, numbered %s to %s', string_agg(distinct k, ', '), count(distinct n), min(n), max(n)) as detail
   from seen
  group by job_id
-having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel', 'items', 'call', 'signal', 'cached'))
+having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel', 'items', 'call', 'signal', 'cached', 'spread'))
     or bool_or(k in ('ok', 'err') and n is null)
     or (count(n) > 0 and (min(n) < 1 or (not bool_or(nests) and (min(n) <> 1 or max(n) <> count(distinct n)))));

@@ -1,0 +1,5 @@
+-- j01_parts_have_a_job: A part of a loop belongs to a job that goes on, or was asked to stop.
+-- $1 the first job id looked at.
+select part.id::text as subject, format('is part %s of step %s of %s, which is not active', parent_slot, part, parent_id) as detail
+  from job part
+ where id >= $1 and part is not null and canceled_by is null and not exists (select from job where job.id = part.parent_id);
