@@ -151,6 +151,17 @@ test('a job that is given back, or waits for something else, keeps its turn', as
   expect(await broken()).toEqual([])
 })
 
+test('parts of a job run in its turn', async () => {
+  const [job] = await enqueue([newJob(limited(1))])
+  await db.pool.query(
+    `insert into job (id, workspace_id, version_id, tag, args, created_by, parent_id, parent_step, parent_slot, part)
+     values ($1, 'main', $2, 't', '{}', 'me', $3, 1, 0, 'loop')`,
+    [newJobId(), versionId, job],
+  )
+  expect(await claim()).toHaveLength(2)
+  expect(await broken()).toEqual([])
+})
+
 test('a refusal that comes early does not let a job out of its turn', async () => {
   const jobs = many(2, limited(1))
   await enqueue(jobs)
