@@ -253,6 +253,12 @@ export function answersOf(flow: SimFlow, jobId: string, args: string): SimAnswer
   })
 }
 
+/** Those of steps alone; they come first. */
+export const flatFlows = flows.slice(
+  0,
+  flows.findIndex(({ value }) => value.modules.some((module) => module.value.type !== 'rawscript' || module.suspend)),
+)
+
 export const versions: readonly Version[] = flows.map((flow, index) => ({
   id: String(index + 1),
   workspaceId: workspace,
