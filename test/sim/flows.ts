@@ -229,7 +229,7 @@ export const flows: readonly SimFlow[] = [
 ]
 
 /** Answers to a step that waits: all of them approve, or the first one refuses. */
-export function answersTo(jobId: string, module: FlowModule): { approved: boolean; v: number; count: number } {
+function answersTo(jobId: string, module: FlowModule): { approved: boolean; v: number; count: number } {
   const v = hash(`answer to ${module.id} of ${jobId}`) % 1_000
   const approved = v % 8 > 0
   return { approved, v, count: approved ? module.suspend!.required_events! : 1 }

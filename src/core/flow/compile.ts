@@ -18,7 +18,7 @@ export interface Version {
 }
 
 /** What a suspend that does not say waits, in seconds. */
-export const suspendSeconds = 1_800
+const suspendSeconds = 1_800
 
 /** `value` has passed parseFlowValue, so no expression in it fails to compile. */
 export function compilePlan(version: Version, sandbox: Sandbox): Plan {
