@@ -49,7 +49,15 @@ describe('flows', () => {
     expect(Object.keys(version.built.steps)).toEqual(['a', 'score', 'failure'])
     const { artifactKey } = version.built.steps['score']!
     expect(await loadArtifact(db.pool, artifactKey)).toMatchObject({ language: 'python3', content: 'def main(x: int): return x' })
-    expect(await currentFlow(db.pool, workspaceId, path)).toEqual({ versionId, tag: 'flow', priority: 0, dedicatedWorker: false })
+    expect(await currentFlow(db.pool, workspaceId, path)).toEqual({
+      versionId,
+      tag: 'flow',
+      priority: 0,
+      dedicatedWorker: false,
+      turns: null,
+      preprocessed: false,
+      early: false,
+    })
     const row = await getFlow(db.pool, workspaceId, path)
     expect(row).toMatchObject({ summary: 'Counts', editedBy: by, archived: false, document: '{"labels":["x"]}' })
     expect(JSON.parse(row.value)).toEqual(value)
