@@ -44,11 +44,14 @@ const ranOf = (done: readonly Done[]) => done.map((job) => job.result as unknown
 
 test('never more jobs of a flow run than its limit, on two workers', async () => {
   const flow = await engine.deploy('around/limited', [timed()], { concurrent_limit: 3 }, false)
-  const ids = await Promise.all(Array.from({ length: 60 }, () => engine.start(flow)))
-  const done = await Promise.all(ids.map((id) => engine.done(id)))
-  expect(done.every((job) => job.status === 'success')).toBe(true)
-  expect(mostAtOnce(ranOf(done))).toBeLessThanOrEqual(3)
-  expect(new Set(done.map((job) => job.worker_id)).size).toBe(2)
+  const workers = new Set<number | null>()
+  while (workers.size < 2) {
+    const ids = await Promise.all(Array.from({ length: 60 }, () => engine.start(flow)))
+    const done = await Promise.all(ids.map((id) => engine.done(id)))
+    expect(done.every((job) => job.status === 'success')).toBe(true)
+    expect(mostAtOnce(ranOf(done))).toBeLessThanOrEqual(3)
+    for (const job of done) workers.add(job.worker_id) // one of them may be quicker with all of a round
+  }
 }, 60_000)
 
 test('jobs of one key run one after another in the order they were accepted, keys beside each other', async () => {
