@@ -51,8 +51,8 @@ export const controls: readonly Control[] = [
     edits: [
       {
         file: 'src/store/sql/give_back_jobs.sql',
-        find: "where job.worker_id = gone.id and job.state = 'running' and job.lost < $1",
-        replace: "where job.state = 'running' and job.lost < $1",
+        find: "where job.worker_id = gone.id and job.state = 'running' and (job.lost < $1",
+        replace: "where job.state = 'running' and (job.lost < $1",
       },
     ],
   },
