@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { buildSimulation, seedsToCatch, type Simulation } from './main.ts'
 import { mutants } from './mutants.ts'
 
-const seeds = 2_000
+const seeds = 3_000
 
 let simulation: Simulation
 
