@@ -10,7 +10,7 @@
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
-import { advance, errorResult, fold, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
+import { advance, errorResult, fold, isAlive, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
 import type { CodeRun, LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
 import { partArgsOf, partsOf, printPartEnd, spreadOf, type PartEnd } from '../core/flow/spread.ts'
@@ -121,30 +121,30 @@ export function createRuns(parts: RunsParts): Runs {
         run.cache = { key: cacheKey(loaded.plan.workspaceId, `job ${job.version_id}`, job.args), ttlMs: cacheMs }
       if (past) resume(run, loaded, past)
       else if (run.cache) startCached(run, loaded, run.cache).catch((error: unknown) => fault(run, error))
-      else {
-        const effects: Effect[] = []
-        run.state = open(loaded.plan, job.args, limits, planOf, effects, null, job.part)
-        act(run, effects)
-      }
+      else begin(run, loaded)
     } catch (error) {
       fault(run, error)
     }
+  }
+
+  function begin(run: Run, loaded: LoadedPlan): void {
+    const { args, part } = run.job
+    const effects: Effect[] = []
+    run.state = open(loaded.plan, args, limits, planOf, effects, null, part)
+    act(run, effects)
   }
 
   /** A flow or script with cache_ttl: its result may be there. */
   async function startCached(run: Run, loaded: LoadedPlan, entry: CacheEntry): Promise<void> {
     const value = await parts.cache.find(entry.key)
     if (run.over) return
-    const { args } = run.job
-    if (value !== null) {
-      run.cache = null
-      run.state = newState(loaded.plan, args, limits, () => loaded.plan)
-      moveOn(run, { k: 'cached', v: value }, null)
+    if (value === null) {
+      begin(run, loaded)
       return
     }
-    const effects: Effect[] = []
-    run.state = open(loaded.plan, args, limits, planOf, effects)
-    act(run, effects)
+    run.cache = null
+    run.state = newState(loaded.plan, run.job.args, limits, planOf)
+    moveOn(run, { k: 'cached', v: value }, null)
   }
 
   /** A part that nobody needs any more, or that is poison, ends without running: its end is told by whoever claims it. */
@@ -583,7 +583,8 @@ export function createRuns(parts: RunsParts): Runs {
     try {
       const values = itemsOf(loop, cursor)
       const count = (record.count = values.length)
-      if (!loop.iterator!.pure) record.v = values
+      record.v = values
+      if (loop.iterator!.pure) record.again = true
       const parallelism = loop.parallel && loop.parallelism ? widthOf(loop.parallelism.value(cursor)) : null
       if (loop.parallel) record.width = parallelism ?? limits.loopWidthMax
       const spread = spreadOf({ plan: cursor.frame.plan, step, count, parallelism, started: run.state!.started }, limits)
@@ -653,7 +654,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.parking = false
     if (run.over) return
     run.over = true
-    if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
+    stopWaits(run)
     parts.giveBack(run)
   }
 
@@ -672,7 +673,7 @@ export function createRuns(parts: RunsParts): Runs {
     count(run.loaded, status !== 'success')
     if (run.cache !== null && status === 'success') parts.cache.keep(run.cache, result)
     for (const call of run.calls) pool.cancel(call, 'the job is over')
-    if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
+    stopWaits(run)
     run.print()
     counters.bytesFinished += run.text.length
     // Not through journal(): records that are not on their way need not go there any more.
@@ -714,7 +715,7 @@ export function createRuns(parts: RunsParts): Runs {
 
   function drop(run: Run): void {
     run.over = true
-    if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
+    stopWaits(run)
     for (const call of run.calls) pool.cancel(call, 'the job was given to another worker')
     if (!leave(run)) return
     run.trace?.end('')
@@ -782,8 +783,12 @@ function keyOf(cursor: Cursor): number {
 }
 
 function isWaiting(run: Run, cursor: Cursor): boolean {
-  const { root, inside } = run.state!
-  return waitKinds.includes(cursor.phase) && (cursor === root || inside.get(cursor.id) === cursor)
+  return waitKinds.includes(cursor.phase) && isAlive(run.state!, cursor)
+}
+
+/** What is waited for is waited for elsewhere, or no more. */
+function stopWaits(run: Run): void {
+  if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
 }
 
 function bind(cursor: Cursor, inputs: LoadedStep['inputs']): JsonText {

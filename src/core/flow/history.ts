@@ -5,7 +5,18 @@
 //   H3. A record that the machine does not take (of a version that did something else) ends the fold, not its reader: `broken`.
 import type { JsonText } from '../json.ts'
 import type { Cursor } from './cursor.ts'
-import { advance, open, type Effect, type End, type JobState, type MachineLimits, type Plans, type Witness } from './machine.ts'
+import {
+  advance,
+  cursorNamed,
+  isAlive,
+  open,
+  type Effect,
+  type End,
+  type JobState,
+  type MachineLimits,
+  type Plans,
+  type Witness,
+} from './machine.ts'
 import type { Plan, PlanStep } from './plan.ts'
 import type { Approval, JobRecord } from './records.ts'
 
@@ -137,8 +148,7 @@ export class History implements Witness {
 
   /** Does its cursor still go on? */
   isAlive({ cursor }: ListPast): boolean {
-    if (this.state.finished || cursor.phase === 'over') return false
-    return cursor === this.state.root || this.state.inside.get(cursor.id) === cursor
+    return !this.state.finished && cursor.phase !== 'over' && isAlive(this.state, cursor)
   }
 
   listOf(cursor: Cursor): ListPast {
@@ -231,7 +241,7 @@ export class History implements Witness {
 
   /** Which cursor the record moves on; null: none any more, or all of them. */
   #taker(record: JobRecord): Cursor | null {
-    const { root, runningAt, inside } = this.state
+    const { root, runningAt } = this.state
     switch (record.k) {
       case 'ok':
       case 'err':
@@ -242,9 +252,9 @@ export class History implements Witness {
       case 'items':
       case 'spread':
       case 'call':
-        return record.c === undefined ? root : (inside.get(record.c) ?? null)
+        return cursorNamed(this.state, record.c)
       case 'wake': {
-        const cursor = record.c === undefined ? root : (inside.get(record.c) ?? null)
+        const cursor = cursorNamed(this.state, record.c)
         if (cursor?.step?.id !== record.s) return null
         return cursor.phase === 'asleep' || cursor.phase === 'resting' || cursor.phase === 'suspended' ? cursor : null
       }

@@ -283,8 +283,18 @@ function runningCursor(state: JobState, n: number): Cursor | null {
   return null
 }
 
+/** The cursor that a record names (R4 of records.ts); null: it is gone, or there never was one. */
+export function cursorNamed(state: JobState, id: number | undefined): Cursor | null {
+  return id === undefined ? state.root : (state.inside.get(id) ?? null)
+}
+
+/** Does it still walk its list? */
+export function isAlive(state: JobState, cursor: Cursor): boolean {
+  return cursor === state.root || state.inside.get(cursor.id) === cursor
+}
+
 function waitingCursor(state: JobState, id: number | undefined, stepId: string, phase: Phase): Cursor | null {
-  const cursor = id === undefined ? state.root : state.inside.get(id)
+  const cursor = cursorNamed(state, id)
   if (!cursor) {
     assert(id! <= state.started, `there was no cursor ${id}`)
     return null
@@ -364,9 +374,10 @@ function ended(state: JobState, cursor: Cursor, end: End, effects: Effect[]): vo
   finish(state, status, end.value, effects)
 }
 
-function finish(state: JobState, status: JobStatus, result: JsonText, effects: Effect[]): void {
+/** `part`: how a job that is a part of a loop ended. */
+function finish(state: JobState, status: JobStatus, result: JsonText, effects: Effect[], part?: PartEnd): void {
   state.finished = true
-  effects.push({ e: 'finish', status, result })
+  effects.push(part ? { e: 'finish', status, result, part } : { e: 'finish', status, result })
 }
 
 // ── Steps ──
@@ -490,8 +501,7 @@ function failed(state: JobState, cursor: Cursor, error: UserError, value: JsonTe
   const step = cursor.step!
   if (cursor.inner) abandon(state, cursor, effects)
   if (state.part && cursor === state.root) {
-    state.finished = true
-    effects.push({ e: 'finish', status: 'failure', result: value ?? errorResult(error), part: { how: 'failed', error } })
+    finish(state, 'failure', value ?? errorResult(error), effects, { how: 'failed', error })
     return
   }
   const again = step.retry !== null && retryDelayMs(step.retry, cursor.failures, 0.5) !== null
@@ -792,8 +802,7 @@ function insideOver(state: JobState, owner: Cursor, inner: Inner, effects: Effec
     const { errors } = inner
     const part: PartEnd = { how: inner.broken ? 'broken' : 'done' }
     if (errors.length > 0) part.errors = errors
-    state.finished = true
-    effects.push({ e: 'finish', status: errors.length > 0 ? 'failure' : 'success', result: value, part })
+    finish(state, errors.length > 0 ? 'failure' : 'success', value, effects, part)
     return
   }
   if (inner.errors.length === 0) settle(state, owner, value, effects)
@@ -938,10 +947,6 @@ function suspendedIn(state: JobState): Cursor[] {
   return (state.suspended ?? []).filter((cursor) => cursor.phase === 'suspended' && isAlive(state, cursor))
 }
 
-function isAlive(state: JobState, cursor: Cursor): boolean {
-  return cursor === state.root || state.inside.get(cursor.id) === cursor
-}
-
 /** As many answers as asked for, or one that refuses. */
 function answered(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
   const last = cursor.approvals!.at(-1)!
@@ -968,8 +973,8 @@ function refused(state: JobState, cursor: Cursor, suspend: Suspend, error: UserE
 }
 
 function woken(state: JobState, record: JobRecord & { k: 'wake' }, effects: Effect[]): void {
-  const cursor = record.c === undefined ? state.root : state.inside.get(record.c)
-  if (!cursor || cursor.step?.id !== record.s) return
+  const cursor = cursorNamed(state, record.c)
+  if (cursor?.step?.id !== record.s) return
   switch (cursor.phase) {
     case 'asleep':
       start(state, cursor, effects)

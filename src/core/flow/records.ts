@@ -39,10 +39,20 @@ export type JobRecord =
   /** A decision about module s was made; `error` if its expression failed. */
   | { k: 'pick'; c?: number; s: string; w: PickKind; v: Json; error?: UserError }
   /**
-   * The items of loop s, `width` of them at a time (missing: one after another). `v` is missing where the iterator gives
-   * them again whenever it is asked (it is a path or a constant): they are kept once. `spread`: its iterations become jobs.
+   * The items of loop s, `width` of them at a time (missing: one after another). `spread`: its iterations become jobs. `again`: the
+   * iterator gives them again whenever it is asked (it is a path or a constant), so `v` is not stored: they are kept once.
    */
-  | { k: 'items'; c?: number; s: string; count: number; width?: number; spread?: Spread; v?: JsonText[]; error?: UserError }
+  | {
+      k: 'items'
+      c?: number
+      s: string
+      count: number
+      width?: number
+      spread?: Spread
+      v?: JsonText[]
+      again?: true
+      error?: UserError
+    }
   /** The iterations of loop s, step n, are jobs now, so many. Durable together with them. */
   | { k: 'spread'; c?: number; s: string; n: number; jobs: number; error?: UserError }
   /** Module s begins a flow: this version of it, with these arguments. */
@@ -68,7 +78,7 @@ export function printRecord(record: JobRecord, withValue = true): JsonText {
     case 'cached':
       return withText({ k: 'cached' }, withValue ? 'v' : null, record.v)
     case 'items':
-      if (!record.v) return printPlain(record)
+      if (!record.v || record.again) return printPlain({ ...record, v: undefined, again: undefined })
       return withText({ ...record, v: undefined }, 'v', `[${record.v.join(',')}]`)
     case 'call':
       return withText({ ...record, args: undefined }, 'args', record.args)

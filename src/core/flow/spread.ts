@@ -149,7 +149,8 @@ export function partArgsOf(loop: {
   const run = step.run as LoopRun
   const jobs = partsOf(items.length, spread)
   const seen = seenIn(step, plan)
-  const results = (seen.results === null ? [...cursor.resultIds()] : [...seen.results].filter((id) => hasResult(cursor, id)))
+  const results = [...cursor.resultIds()]
+    .filter((id) => seen.results === null || seen.results.has(id))
     .map((id) => `${JSON.stringify(id)}:${cursor.resultText(id)}`)
     .join(',')
   const previous = seesPrevious(run.body, plan) ? cursor.input : 'null'
@@ -203,11 +204,6 @@ function fieldTexts(object: JsonText): Map<string, JsonText> {
 
 function printApprovals(approvals: readonly Approval[]): JsonText {
   return `[${approvals.map(({ v, ...rest }) => `${JSON.stringify(rest).slice(0, -1)},"v":${v}}`).join(',')}]`
-}
-
-function hasResult(cursor: Cursor, id: string): boolean {
-  for (const known of cursor.resultIds()) if (known === id) return true
-  return false
 }
 
 function inputSeen(args: JsonText, keys: ReadonlySet<string> | null): JsonText {
