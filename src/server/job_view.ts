@@ -4,7 +4,7 @@
 import type { Cursor } from '../core/flow/cursor.ts'
 import type { FlowModule, FlowValue } from '../core/flow/definition.ts'
 import type { AttemptPast, History, ListPast } from '../core/flow/history.ts'
-import { modulesOf } from '../core/flow/modules.ts'
+import { listsIn, modulesOf } from '../core/flow/modules.ts'
 import type { PlanStep, RunnableKind } from '../core/flow/plan.ts'
 import { acceptedAtMs, stepIdOf } from '../core/job/ids.ts'
 import type { Json, JsonText } from '../core/json.ts'
@@ -238,19 +238,11 @@ function partText(inside: Inside, id: string, workspaceId: string, part: Part): 
   }
 }
 
-/** The modules of a step's body. */
+/** The modules of a step's body. A default branch (slot -1) comes behind the others. */
 function modulesInside(value: FlowValue, stepId: string, slot: number): FlowModule[] {
   const found = modulesOf(value, '$').find(({ module }) => module.id === stepId)
-  const inner = found?.module.value
-  switch (inner?.type) {
-    case 'forloopflow':
-    case 'whileloopflow':
-      return inner.modules
-    case 'branchone':
-      return slot < 0 ? inner.default : (inner.branches[slot]?.modules ?? [])
-    case 'branchall':
-      return inner.branches[slot]?.modules ?? []
-    default:
-      return []
-  }
+  if (!found) return []
+  const lists = listsIn(found.module, found.at)
+  const isLoop = found.module.value.type === 'forloopflow' || found.module.value.type === 'whileloopflow'
+  return lists.at(isLoop ? 0 : slot)?.modules ?? []
 }

@@ -30,15 +30,16 @@ export interface RuledVersion {
   versionId: string
 }
 
-/** Makes turn makers. The sandbox of ordering keys is there from the first one on. */
+/** Makes turn makers. The sandbox of ordering keys is there from the first of those on. */
 export function createTurnMakers(limits: Pick<Limits, 'expressionMs' | 'expressionMemoryBytes'>): TurnMakers {
   let sandbox: Promise<Sandbox> | null = null
   return {
     async of(given, version) {
       if (given === null) return null
       const rule = typeof given === 'string' ? (JSON.parse(given) as TurnRule) : given
+      if (rule.order === null) return createTurnMaker(rule, version, null)
       sandbox ??= createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
-      return createTurnMaker(rule, version, await sandbox)
+      return createTurnMaker(rule, version, compileExpression(rule.order, await sandbox, 'before', '$.value.ordering_key'))
     },
   }
 }
@@ -49,10 +50,9 @@ export interface TurnMaker {
   turnOf(args: JsonText): Turn
 }
 
-function createTurnMaker(rule: TurnRule, of: RuledVersion, sandbox: Sandbox): TurnMaker {
+function createTurnMaker(rule: TurnRule, of: RuledVersion, order: Expression | null): TurnMaker {
   const { workspaceId } = of
   const own = `${workspaceId}/${of.kind}/${of.path}`
-  const order = rule.order === null ? null : compileExpression(rule.order, sandbox, 'before', '$.value.ordering_key')
   const { debounce } = rule
 
   function keyOf(args: Record<string, Json>, text: JsonText): string {

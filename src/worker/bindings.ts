@@ -49,7 +49,10 @@ export function createBindings(parts: {
         const why = version ? `its jobs have tag ${version.tag}: deploy it with dedicated_worker: true` : 'it is not deployed'
         if (!warned.has(binding)) log.warn({ tag: binding }, `dedicated to ${binding}, but ${why}`)
         warned.add(binding)
-        if (!version) current.delete(binding)
+        if (!version) {
+          current.delete(binding)
+          named.delete(binding)
+        }
         continue
       }
       warned.delete(binding)
@@ -68,16 +71,23 @@ export function createBindings(parts: {
     } else {
       const replicasOf = (spec: RunnerSpec): number =>
         Math.max(...plan.steps.map((s) => (s.spec === spec ? (parts.replicas[s.step.id] ?? 1) : 1)))
-      const warmed = await Promise.allSettled(plan.specs.map((spec) => pool.warm(spec, replicasOf(spec))))
-      for (const one of warmed) {
-        if (one.status === 'fulfilled') continue
-        cold.add(binding)
-        log.error({ tag: binding, version: versionId, reason: messageOf(one.reason) }, 'a step could not be warmed')
-      }
-      if (!cold.has(binding)) log.info({ tag: binding, version: versionId, runners: plan.specs.length }, 'version warm')
+      if (await warmRunners(binding, plan, replicasOf))
+        log.info({ tag: binding, version: versionId, runners: plan.specs.length }, 'version warm')
+      else cold.add(binding)
     }
     current.set(binding, versionId)
     running.set(versionId, running.get(versionId) ?? 0) // known, so that it is let go when the next one comes
+  }
+
+  /** False if some of them could not be: the log says which. */
+  async function warmRunners(binding: string, loaded: LoadedPlan, replicasOf: (spec: RunnerSpec) => number): Promise<boolean> {
+    const warmed = await Promise.allSettled(loaded.specs.map((spec) => pool.warm(spec, replicasOf(spec))))
+    const failed = warmed.filter((one) => one.status === 'rejected')
+    for (const { reason } of failed) {
+      const why = { tag: binding, version: loaded.plan.versionId, reason: messageOf(reason) }
+      log.error(why, 'a step could not be warmed')
+    }
+    return failed.length === 0
   }
 
   /** What the steps of a version name, and the steps of that. */
@@ -99,11 +109,7 @@ export function createBindings(parts: {
     named.set(binding, [...found.keys()])
     for (const [id, one] of found) {
       running.set(id, running.get(id) ?? 0)
-      if (before.has(id)) continue
-      const warmed = await Promise.allSettled(one.specs.map((spec) => pool.warm(spec, 1)))
-      for (const failed of warmed)
-        if (failed.status === 'rejected')
-          log.error({ tag: binding, version: id, reason: messageOf(failed.reason) }, 'a step could not be warmed')
+      if (!before.has(id)) await warmRunners(binding, one, () => 1)
     }
   }
 
