@@ -279,14 +279,9 @@ export async function reapWorkers(on: Queryable, reap: { hintAfterMs: number; lo
   return { workers, jobs_back, jobs_poisoned, back_ids, poison_ids, tags }
 }
 
+/** Jobs, and turns, whose time has come; at most `jobsMax` of each. Gives the tags of jobs that are ready for it. */
 export async function wakeDueJobs(on: Queryable, wake: { jobsMax: number; now?: Date }): Promise<string[]> {
   const rows = await run<{ tag: string }>(on, 'wake_due_jobs', [wake.now ?? null, wake.jobsMax])
-  return rows.map((row) => row.tag)
-}
-
-/** Turns whose time has come. Gives the tags of jobs that are ready for them. */
-export async function dueTurns(on: Queryable, due: { turnsMax: number; now?: Date }): Promise<string[]> {
-  const rows = await run<{ tag: string }>(on, 'due_turns', [due.now ?? null, due.turnsMax])
   return rows.map((row) => row.tag)
 }
 

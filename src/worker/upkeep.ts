@@ -1,10 +1,10 @@
-// What any worker does for all: dead workers' jobs go back, jobs whose time has come become ready,
-// turns whose time has come are passed on.
+// What any worker does for all: dead workers' jobs go back, jobs and turns whose time has come
+// become ready.
 //   U1. Any number of workers do it; the statements see to it that each thing is done once.
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { isOutage, type Database } from '../store/db.ts'
-import { dueTurns, reapWorkers, wakeDueJobs, type Reaped } from '../store/jobs.ts'
+import { reapWorkers, wakeDueJobs, type Reaped } from '../store/jobs.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
 const duePerTick = 1_000
@@ -38,8 +38,7 @@ export function createUpkeep(parts: {
         parts.takenOver()
       }
       const due = await wakeDueJobs(db.pool, { jobsMax: duePerTick })
-      const turns = await dueTurns(db.pool, { turnsMax: duePerTick })
-      await wakeOthers([...new Set([...(reaped.tags ?? []), ...due, ...turns])])
+      await wakeOthers([...new Set([...(reaped.tags ?? []), ...due])])
     } catch (error) {
       if (isOutage(error)) outageAtMs = clock.monotonicMs()
       else log.error({ err: error }, 'upkeep failed')

@@ -66,7 +66,6 @@ class Sequence {
     if (draw < 0.12) return { name: 'enqueue_jobs', values: [JSON.stringify(this.#jobs()), ['t']], session }
     if (draw < 0.17) return { name: 'enqueue_keyed_jobs', values: [JSON.stringify(this.#jobs())], session }
     if (draw < 0.24) return { name: 'enqueue_turns', values: [JSON.stringify(this.#turnJobs())], session }
-    if (draw < 0.26) return { name: 'due_turns', values: [this.#chance() < 0.5 ? null : inMs(2 * hourMs), 10], session }
     if (draw < 0.4) {
       const round = this.store.workers.get(worker)!.claim_round
       const asked = this.#chance() < 0.1 ? round + 1 : round
@@ -385,7 +384,6 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
     'finish_waited',
     'finish_turns',
     'enqueue_turns',
-    'due_turns',
     'spread_jobs',
     'send_signal',
     'read_signals',

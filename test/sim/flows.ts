@@ -6,6 +6,7 @@
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
 import { modulesOf } from '../../src/core/flow/modules.ts'
 import type { Built } from '../../src/core/flow/plan.ts'
+import type { Turn } from '../../src/store/turns.ts'
 import type { Version } from './memory.ts'
 
 export const workspace = 'main'
@@ -16,7 +17,7 @@ export const tag = 'main:flow/sim'
 export const partItems = 2
 export const partsAtOnce = 2
 
-interface FlowArgs {
+export interface FlowArgs {
   x: number
   bad?: boolean
   skip?: boolean
@@ -30,6 +31,8 @@ export interface SimFlow {
   /** Arguments with which every branch of it is taken now and then. */
   args: (whole: (below: number) => number) => FlowArgs
   anyOrder?: boolean
+  /** What its jobs wait for before they run. */
+  turn?: (args: FlowArgs) => Turn
   /** Numbers of steps that wait, where they are not those that `expected` counts; 0: answered through their job. */
   numbers?: Record<string, number>
 }
@@ -98,6 +101,24 @@ export const flows: readonly SimFlow[] = [
       ],
     },
     args: (whole) => ({ x: whole(1_000), bad: whole(4) === 0, skip: whole(2) === 0, stop: whole(3) === 0 }),
+  },
+  {
+    name: 'one after another, by key, with a retry that parks',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        step('flaky_b', 'results.a', { retry: { constant: { attempts: 2, seconds: 1.2 } }, continue_on_error: true }),
+      ],
+      ordering_key: 'flow_input.x',
+    },
+    args: (whole) => ({ x: whole(2) }),
+    turn: ({ x }) => ({ key: `order ${x}`, max: 1 }),
+  },
+  {
+    name: 'two within three seconds',
+    value: { modules: [step('a', 'flow_input.x'), step('b', 'results.a')], concurrent_limit: 2, concurrency_time_window_s: 3 },
+    args: plain,
+    turn: () => ({ key: 'limit', max: 2, window: 3_000 }),
   },
   {
     name: 'a loop of two steps, a branch and a retry that parks',

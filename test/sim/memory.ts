@@ -277,6 +277,26 @@ interface TurnItem extends NewItem {
   }
 }
 
+/** As turn_due in SQL. */
+function dueTurns(store: MemoryStore, nowMs: number, most: number): string[] {
+  const all = [...store.turns.values()]
+  const due = (at: 'due_at' | 'free_at') =>
+    all
+      .filter((turn) => turn[at] !== null && turn[at] <= nowMs)
+      .sort((a, b) => a[at]! - b[at]!)
+      .slice(0, most)
+  const keys = new Set([...due('due_at'), ...due('free_at')].map((turn) => turn.key))
+  for (const turn of all) {
+    if (keys.has(turn.key) && turn.free_at !== null && turn.free_at <= nowMs) store.turns.delete(turn.job_id)
+  }
+  const ready = all.filter((turn) => keys.has(turn.key) && turn.due_at !== null && turn.due_at <= nowMs)
+  for (const turn of ready.sort((a, b) => a.due_at! - b.due_at! || a.n - b.n)) {
+    turn.due_at = null
+    turn.n = store.nextTurn()
+  }
+  return grantTurns(store, keys)
+}
+
 /** turn_grant: the turns of these keys that are free, in order. */
 function grantTurns(store: MemoryStore, keys: Iterable<string>): string[] {
   const tags = new Set<string>()
@@ -458,26 +478,6 @@ const statements: Record<string, Statement> = {
 
   enqueue_turns(store, [document]) {
     return acceptTurns(store, items<TurnItem>(document))
-  },
-
-  due_turns(store, [now, most]) {
-    const nowMs = now === null ? store.now() : (now as Date).getTime()
-    const all = [...store.turns.values()]
-    const due = (at: 'due_at' | 'free_at') =>
-      all
-        .filter((turn) => turn[at] !== null && turn[at] <= nowMs)
-        .sort((a, b) => a[at]! - b[at]!)
-        .slice(0, most as number)
-    const keys = new Set([...due('due_at'), ...due('free_at')].map((turn) => turn.key))
-    for (const turn of all) {
-      if (keys.has(turn.key) && turn.free_at !== null && turn.free_at <= nowMs) store.turns.delete(turn.job_id)
-    }
-    const ready = all.filter((turn) => keys.has(turn.key) && turn.due_at !== null && turn.due_at <= nowMs)
-    for (const turn of ready.sort((a, b) => a.due_at! - b.due_at! || a.n - b.n)) {
-      turn.due_at = null
-      turn.n = store.nextTurn()
-    }
-    return grantTurns(store, keys).map((tag) => ({ tag }))
   },
 
   claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter, after]) {
@@ -669,7 +669,8 @@ const statements: Record<string, Statement> = {
       return due.sort((a, b) => a.run_at! - b.run_at!).slice(0, jobsMax as number)
     })
     for (const job of woken) job.state = 'ready'
-    return [...new Set(woken.map((job) => job.tag))].map((tag) => ({ tag }))
+    const turns = dueTurns(store, nowMs, jobsMax as number)
+    return [...new Set([...woken.map((job) => job.tag), ...turns])].map((tag) => ({ tag }))
   },
 
   send_signal(store, [workspaceId, jobId, n, resumeId, approver, approved, payload, account]) {

@@ -199,6 +199,35 @@ export const mutants: readonly Mutant[] = [
     find: '    const clean = await drain(held, starting)',
     replace: '    const clean = true',
   }),
+  mutant('turn-kept', 'the end of a job gives its turn to nobody', {
+    file: 'src/worker/committer.ts',
+    find: 'job.turned ? finishesTurned : job.waited',
+    replace: 'job.waited',
+  }),
+  mutant('turn-taken-over', 'the turn of a job whose worker died is given to another one', {
+    file: memory,
+    find: `        job.lost += 1
+      } else {`,
+    replace: `        job.lost += 1
+        store.turns.delete(job.id)
+        for (const turn of store.turns.values()) for (const tag of grantTurns(store, [turn.key])) tags.add(tag)
+      } else {`,
+  }),
+  mutant('turns-out-of-order', 'whoever came last is next', {
+    file: memory,
+    find: 'turn.due_at === null).sort((a, b) => a.n - b.n)',
+    replace: 'turn.due_at === null).sort((a, b) => b.n - a.n)',
+  }),
+  mutant('window-not-kept', 'a turn is free as soon as its job is over', {
+    file: memory,
+    find: 'if (freeAt > store.now()) turn.free_at = freeAt',
+    replace: 'if (freeAt === 1) turn.free_at = freeAt',
+  }),
+  mutant('windows-never-over', 'turns whose time has come are not passed on', {
+    file: memory,
+    find: 'const turns = dueTurns(store, nowMs, jobsMax as number)',
+    replace: 'const turns: string[] = []',
+  }),
   mutant('parts-made-again', 'the parts of a loop are made whether the journal has them or not', {
     file: memory,
     find: `      if (records.has(item.n)) continue

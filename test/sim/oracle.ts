@@ -7,6 +7,8 @@
 //     in time            no attempt before its wait is over, no job before its time
 //     accepted is kept   what a caller was told is stored, once per key
 //     answered once      no answer counts twice
+//     in turn            of jobs that share a limit no more have begun than may, in any window of time; those of an ordering key
+//                        begin in the order they were accepted
 //     joined once        a loop's parts are there once each, no more of them at a time than it allows, each right; their job is
 //                        woken by them once, when all are over or one refuses; of a job that is over none begins
 //   Liveness, some time after the faults have stopped: every job is over, every caller has its answer, nobody holds anything.
@@ -42,6 +44,8 @@ export class Oracle {
   /** `<job> <step> <slot>` of every part there ever was. */
   readonly #slots = new Set<string>()
   readonly #joined = new Set<string>()
+  /** Jobs that began in their turn: whose, and when. */
+  readonly #begun = new Map<string, { key: string; atMs: number }>()
   store!: MemoryStore
 
   constructor(world: World) {
@@ -112,9 +116,29 @@ export class Oracle {
       this.#world.fail(`${job.id} was claimed with epoch ${job.epoch} after ${before.epoch}`)
     this.#claims.set(job.id, { workerId: job.worker_id!, epoch: job.epoch, times: (before?.times ?? 0) + 1 })
     if (job.part !== null) return this.#partClaimed(job)
+    this.#inTurn(job, !before)
     const asked = this.askedFor(job.id)
     if (asked.runAtMs !== null && epochMs + this.#world.nowMs < asked.runAtMs) this.#world.fail(`${job.id} runs before its time`)
     if (before) this.#world.mark('claimed again')
+  }
+
+  #inTurn(job: JobRow, begins: boolean): void {
+    const { turns, jobs } = this.store
+    const turn = turns.get(job.id)
+    if (!turn || job.canceled_by !== null) return
+    if (!turn.held) this.#world.fail(`${job.id} begins without its turn`)
+    const { key, jobs_max: max, window_ms: window } = turn
+    const begun = [...this.#begun].filter(([id, one]) => one.key === key && id !== job.id)
+    const active = begun.filter(([id]) => jobs.has(id)).length
+    if (active > 0) this.#world.mark('others have the same turn')
+    if (max !== null && active >= max) this.#world.fail(`${job.id} begins, and ${active} of ${key} are not over`)
+    if (!begins) return
+    this.#begun.set(job.id, { key, atMs: this.#world.nowMs })
+    const lately = begun.filter(([, { atMs }]) => window !== null && atMs > this.#world.nowMs - window).length
+    if (lately > 0) this.#world.mark('in a window of time')
+    if (max !== null && lately >= max) this.#world.fail(`${lately + 1} of ${key} begin within ${window} ms`)
+    const earlier = [...turns.values()].some((other) => other.key === key && other.due_at === null && other.n < turn.n)
+    if (key.startsWith('order') && earlier) this.#world.fail(`${job.id} begins before one of ${key} that came earlier`)
   }
 
   #spread(parts: JobRow[]): void {

@@ -22,6 +22,7 @@ import {
   tag,
   versions,
   workspace,
+  type FlowArgs,
   type SimAnswer,
   type SimFlow,
 } from './flows.ts'
@@ -292,6 +293,8 @@ function submitter(parts: {
       createdBy: 'sim',
     }
     if (key !== null) job.key = key
+    const { turn } = flows[flow]!
+    if (turn) job.turn = turn(JSON.parse(args) as FlowArgs)
     if (runAtMs !== null) job.runAtMs = runAtMs
     const waits = world.chance() < 0.5
     if (waits) job.waiter = server.id

@@ -39,6 +39,8 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'send_signal',
     'spread_jobs',
     'finish_waited',
+    'finish_turns',
+    'enqueue_turns',
   ]
   const branches = [
     'claimed again',
@@ -49,6 +51,8 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'finished with answers',
     'spread',
     'joined',
+    'others have the same turn',
+    'in a window of time',
   ]
   for (const mark of [...drawn, ...ways, ...statements.map((name) => `reply lost: ${name}`), ...branches]) {
     expect(sums.marks[mark] ?? 0, mark).toBeGreaterThan(10)

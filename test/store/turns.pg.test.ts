@@ -8,13 +8,13 @@ import { createEnqueuer } from '../../src/store/enqueuer.ts'
 import {
   cancelJob,
   claimJobs,
-  dueTurns,
   finishTurns,
   newJobId,
   reapWorkers,
   releaseJobs,
   type ClaimedJob,
   type NewJob,
+  wakeDueJobs,
 } from '../../src/store/jobs.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import { createTurnMakers, type Turn } from '../../src/store/turns.ts'
@@ -177,10 +177,10 @@ test('with a window, a turn is free again only so long after its job began', asy
   expect(first).toHaveLength(2)
   await finish(1, first)
   expect(await claim()).toEqual([])
-  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual([])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual([])
   expect(await broken()).toEqual([])
   await db.pool.query(`update turn set free_at = clock_timestamp() where free_at is not null`)
-  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual(['t'])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual(['t'])
   expect(idsOf(await claim())).toEqual([jobs[2]!.id])
   expect(await turns()).toHaveLength(1)
 })
@@ -201,7 +201,7 @@ test('a job for later gets in line when its time has come', async () => {
   await enqueue([later, now])
   expect(idsOf(await claim())).toEqual([now.id])
   const future = new Date(Date.now() + 2 * hourMs)
-  expect(await dueTurns(db.pool, { turnsMax: 10, now: future })).toEqual([])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10, now: future })).toEqual([])
   await finish(1, [{ id: now.id, epoch: 1 }])
   expect(idsOf(await claim())).toEqual([later.id])
 })
@@ -294,7 +294,7 @@ test('a job that is debounced waits, absorbs the later ones, and runs once with 
   ])
   expect(await claim()).toEqual([])
   expect(await args(first!)).toEqual({ x: 3 })
-  expect(await dueTurns(db.pool, { turnsMax: 10, now: inTwoHours() })).toEqual(['t'])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10, now: inTwoHours() })).toEqual(['t'])
   const [job] = await claim()
   expect(job!.id).toBe(first)
   const [next] = await enqueue([newJob(debounce())])
@@ -317,11 +317,11 @@ test('a job absorbs so many, or for so long, and no more', async () => {
   const [first, second] = await enqueue([newJob(few), newJob(few)])
   expect(second).toBe(first)
   expect((await enqueue([newJob(few)]))[0]).toBe(first)
-  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual(['t'])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual(['t'])
   const soon = debounce({ key: 'e', within: 0 })
   const [one] = await enqueue([newJob(soon)])
   expect((await enqueue([newJob(soon)]))[0]).toBe(one)
-  expect(await dueTurns(db.pool, { turnsMax: 10 })).toEqual(['t'])
+  expect(await wakeDueJobs(db.pool, { jobsMax: 10 })).toEqual(['t'])
   expect((await enqueue([newJob(soon)]))[0]).not.toBe(one)
 })
 
@@ -336,7 +336,7 @@ test('a key of the caller’s own that was absorbed stays with the job that abso
 test('debounced jobs of a limited key wait for their turn when their time has come', async () => {
   await enqueue([newJob(limited(1))])
   const [waits] = await enqueue([newJob(limited(1, { debounce: { key: 'd', ms: 1 } }))])
-  await dueTurns(db.pool, { turnsMax: 10, now: inTwoHours() })
+  await wakeDueJobs(db.pool, { jobsMax: 10, now: inTwoHours() })
   const [job] = await claim()
   expect(job!.id).not.toBe(waits)
   await finish(1, [job!])

@@ -1,4 +1,5 @@
--- wake_due_jobs: parked and waiting jobs whose time has come become ready, at most $2. $1: now (null in production). Returns their tags.
+-- wake_due_jobs: parked and waiting jobs whose time has come become ready, at most $2; turns whose time has come, at most $2, are given,
+-- and their jobs are ready or wait for one that is free. $1: now (null in production). Returns the tags of those that are ready.
 -- run_at stays until they are claimed: it tells whoever claims one that its wait is over.
 with parked as materialized (
   select id from job
@@ -16,4 +17,6 @@ with parked as materialized (
   update job set state = 'ready' from (select id from parked union all select id from waiting) as due
    where job.id = due.id returning job.tag
 )
-select distinct tag from ready
+select tag as "tag" from ready
+union
+select tag from unnest(turn_due(coalesce($1::timestamptz, clock_timestamp()), $2)) as given (tag)
