@@ -1,5 +1,6 @@
 // Every case of `npm run bench`, by name. `small` runs it tiny, as the tests do.
 import { setRecording } from '../src/store/audit.ts'
+import { approvals } from './load/approvals.ts'
 import { backlog } from './load/backlog.ts'
 import { drain } from './load/drain.ts'
 import { httpEnqueue } from './load/http.ts'
@@ -105,6 +106,11 @@ export const cases: readonly Case[] = [
     name: 'backlog-1m',
     text: 'a backlog of 1,000,000 jobs',
     run: (rig, small) => backlog(rig, 'ts3', 3, { jobs: small ? 2_000 : 1_000_000, seconds: small ? 1 : 10 }),
+  },
+  {
+    name: 'approvals',
+    text: '1,000 flows wait; 32 callers answer each at the same moment, first answer → last end',
+    run: (rig, small) => approvals(rig, small ? { flows: 20, racing: 4 } : { flows: 1_000, racing: 32 }),
   },
   {
     name: 'overload',

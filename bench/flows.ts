@@ -49,6 +49,7 @@ export const benchFlows = {
   ts3: [0, 1, 2].map((index) => step(index, 'bun')),
   py3: [0, 1, 2].map((index) => step(index, 'python3')),
   mixed3: [step(0, 'bun'), step(1, 'python3'), step(2, 'bun')],
+  asks: [{ ...step(0, 'bun'), suspend: { required_events: 1, timeout: 3_600 } }, step(1, 'bun')],
   fibo10: fiboSteps(40, 10),
   fibo33: fiboSteps(10, 33),
 } satisfies Record<string, FlowModule[]>

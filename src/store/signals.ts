@@ -45,19 +45,11 @@ export interface JobPast {
   waits: readonly WaitRow[]
 }
 
-const uniqueViolation = '23505'
-
 /** False if the job is not active, or was sent this one before. Wakes whoever is to go on with it. */
 export async function sendSignal(on: Queryable, signal: Signal): Promise<boolean> {
   const { workspaceId, jobId, step, resumeId, approver, approved, payload, account } = signal
   const values = [workspaceId, jobId, step, resumeId, approver, approved, payload, account]
-  let told: { tag: string; state: string } | undefined
-  try {
-    ;[told] = await run<{ tag: string; state: string }>(on, 'send_signal', values)
-  } catch (error) {
-    if ((error as { code?: string }).code === uniqueViolation) return false // another request sent it at the same moment
-    throw error
-  }
+  const [told] = await run<{ tag: string; state: string }>(on, 'send_signal', values)
   if (!told) return false
   if (told.state === 'ready') await notify(on, workChannel, readyAgain + told.tag)
   else if (told.state === 'running') await notify(on, controlChannel, `signal ${jobId}`)

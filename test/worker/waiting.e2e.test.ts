@@ -46,9 +46,7 @@ test(`${flows} flows wait on a worker with one slot, others run meanwhile; then 
     taken.push(...(await Promise.all(races)).map((race) => race.filter(Boolean).length))
   }
   expect(taken).toEqual(ids.map(() => 1))
-  const sentAtMs = performance.now()
   await becomes(`select count(*) as n from job_done where status = 'success' and version_id = ${waits.versionId}`, flows)
-  expect(performance.now() - sentAtMs).toBeLessThan(30_000)
 
   // Once: of each job the answer and the step behind it were recorded one time, and nothing is left of its wait.
   const { rows } = await pool.query<{ steps: string }>(`select steps from job_done where version_id = ${waits.versionId}`)

@@ -2,17 +2,24 @@
 -- $8 the sender's account, if one was logged in.
 -- A job that waits becomes ready when it has as many signals as it wants, or one that refuses. The job's row is locked, so
 -- signals are numbered one after another, and a worker that parks it sees them all (release_jobs). Nothing, if the job is not
--- active or has this one already.
-with told as (
-  update job
-     set signals = signals + 1,
-         state = case when state = 'waiting' and signals_wanted is not null and (not $6 or signals + 1 >= signals_wanted) then 'ready'::job_state else state end,
-         run_at = case when state = 'waiting' and signals_wanted is not null and (not $6 or signals + 1 >= signals_wanted) then null else run_at end
+-- active or has this one already: also if it came while the lock was waited for, which only the index knows.
+with active as materialized (
+  select id, signals from job
    where id = $2 and workspace_id = $1
      and not exists (select from signal where job_id = $2 and step = $3 and resume_id = $4)
-  returning id, tag, state, signals
+     for no key update
 ), kept as (
   insert into signal (job_id, seq, step, resume_id, approver, approved, payload, account)
-  select id, signals, $3, $4, $5, $6, $7, $8 from told
+  select id, signals + 1, $3, $4, $5, $6, $7, $8 from active
+  on conflict (job_id, step, resume_id) do nothing
+  returning job_id, seq
+), told as (
+  update job
+     set signals = kept.seq,
+         state = case when state = 'waiting' and signals_wanted is not null and (not $6 or kept.seq >= signals_wanted) then 'ready'::job_state else state end,
+         run_at = case when state = 'waiting' and signals_wanted is not null and (not $6 or kept.seq >= signals_wanted) then null else run_at end
+    from kept
+   where job.id = kept.job_id
+  returning job.tag, job.state
 )
 select tag as "tag", state::text as "state" from told
