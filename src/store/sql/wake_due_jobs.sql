@@ -19,4 +19,4 @@ with parked as materialized (
 )
 select tag as "tag" from ready
 union
-select tag from unnest(turn_due(coalesce($1::timestamptz, clock_timestamp()), $2)) as given (tag)
+select tag from unnest(turn_due(coalesce($1::timestamptz, clock_timestamp()), $2::integer)) as given (tag)
