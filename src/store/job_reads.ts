@@ -177,8 +177,11 @@ export function listJobs(on: Queryable, workspaceId: string, options: JobListOpt
 export interface QueueCount {
   ready: number
   running: number
+  /** For answers, or for the parts of a loop. */
   waiting: number
   parked: number
+  /** Until others of the same limit, or of the same loop, are over. */
+  limited: number
 }
 
 export async function countQueue(on: Queryable, workspaceId: string | null, tags: string[] | null): Promise<QueueCount> {

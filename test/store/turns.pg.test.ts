@@ -16,6 +16,7 @@ import {
   type NewJob,
   wakeDueJobs,
 } from '../../src/store/jobs.ts'
+import { countQueue } from '../../src/store/job_reads.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import { createTurnMakers, type Turn } from '../../src/store/turns.ts'
 import { testDatabase } from '../support/database.ts'
@@ -87,6 +88,7 @@ async function broken(): Promise<string[]> {
 test('so many of a key are ready, and the end of one makes the next ready, in the order they were accepted', async () => {
   const jobs = many(5, limited(2))
   await enqueue(jobs)
+  expect(await countQueue(db.pool, 'main', ['t'])).toEqual({ ready: 2, running: 0, waiting: 0, parked: 0, limited: 3 })
   const first = await claim()
   expect(idsOf(first)).toEqual(idsOf(jobs.slice(0, 2)))
   expect(await claim(2)).toEqual([])

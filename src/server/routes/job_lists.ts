@@ -86,8 +86,8 @@ export function jobListRoutes(app: App, { reads, limits }: ServerParts): void {
       hide: base.endsWith('_u'),
     })
     app.get(`${base}/queue/count`, { config: { access }, schema: schema('How many jobs wait for a worker') }, async (request) => {
-      const count = await countQueue(reads, request.params.ws, tagsOf(request.query.tags))
-      return { database_length: count.ready, running: count.running, suspended: count.waiting, scheduled: count.parked }
+      const { ready, running, waiting, parked, limited } = await countQueue(reads, request.params.ws, tagsOf(request.query.tags))
+      return { database_length: ready, running, suspended: waiting, scheduled: parked, limited }
     })
 
     app.get(`${base}/completed/count`, { config: { access }, schema: schema('How many jobs are over') }, async (request) => {
