@@ -454,12 +454,29 @@ create table job_done (
   parent_step integer,
   parent_slot integer,
   part text,
+  deleted text, -- by delete_after_secs: 'all' of its arguments, result and steps; or 'some' of its steps
   primary key (id)
 ) partition by range (id);
 create table job_done_rest partition of job_done default;
 create index job_done_version on job_done (version_id, id);
 create index job_done_bad on job_done (workspace_id, id) where status <> 'success';
 create index job_done_poison on job_done (workspace_id, id) where status = 'failure' and lost > 0;
+
+-- Finished jobs of which something is to be deleted (delete_after_secs). Upkeep does it: src/worker/afterwards.ts.
+create table deletion (
+  job_id uuid primary key,
+  due_at timestamptz not null,
+  whole_s integer -- all of it goes so many seconds after its end; null: some of its steps do
+);
+create index deletion_due on deletion (due_at);
+
+-- What a job that ends without a worker is to have deleted: all of it after `whole_s`, the first of it after `first_s`; null: nothing.
+create function deletion_of(version bigint, records json, out first_s integer, out whole_s integer) language sql stable as $$
+  select least(whole.s, steps.s), whole.s
+    from (select min((record ->> 'd')::integer) as s from json_array_elements(records) as e (record)) steps
+    left join (select greatest((value ->> 'delete_after_secs')::integer, 5) as s from flow_version where id = version) whole
+      on whole.s is not null
+$$;
 
 -- Jobs that were started again from a finished one's arguments (millrace job replay), or from the middle of it (job restart).
 create table job_replay (
@@ -550,7 +567,7 @@ create table audit_transition (
 create table audit_end (
   n bigint not null default nextval('audit_n'),
   job_id uuid not null,
-  op text not null, -- insert | update | delete
+  op text not null, -- insert | update | delete | deleted (what delete_after_secs takes)
   status text not null,
   worker_id integer,
   lost smallint not null,
@@ -648,7 +665,8 @@ end $$;
 create function audit_end_changed() returns trigger language plpgsql as $$
 begin
   insert into audit_end (job_id, op, status, worker_id, lost, version_id)
-  select id, lower(tg_op), status, worker_id, lost, version_id from changed_rows;
+  select id, case when tg_op = 'UPDATE' and deleted is not null then 'deleted' else lower(tg_op) end, status, worker_id, lost, version_id
+    from changed_rows;
   return null;
 end $$;
 

@@ -78,6 +78,8 @@ export interface Limits {
   /** A worker whose connection is gone and whose last heartbeat is older than this is dead before its lease ends. */
   hintAfterMs: number
   reapMs: number
+  /** How often a worker looks for what is to be done after the end of jobs: worker/afterwards.ts. */
+  afterwardsMs: number
   pollMs: number
   /** The same through a transaction pooler, where no notification is heard. */
   pooledPollMs: number
@@ -164,6 +166,7 @@ export const defaultLimits: Limits = {
   heartbeatAnswerMs: 3_000,
   hintAfterMs: 650,
   reapMs: 250,
+  afterwardsMs: 1_000,
   pollMs: 2_000,
   pooledPollMs: 200,
   lostMax: 3,

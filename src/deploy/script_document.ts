@@ -1,7 +1,7 @@
 // Script documents as clients send them, and the flow of one step that a script runs as.
 import { EngineError } from '../core/errors.ts'
 import { Faults } from '../core/flow/faults.ts'
-import { checkCacheTtl, checkQueueing, queueingFields } from '../core/flow/validate.ts'
+import { checkCacheTtl, checkQueueing, deleteAfterSecsOf, queueingFields } from '../core/flow/validate.ts'
 import { languages, type FlowValue, type InputTransform, type Language, type Queueing } from '../core/flow/definition.ts'
 import { assertStorable, pathOf, type Json } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
@@ -27,6 +27,8 @@ export interface ScriptDocument {
   queueing: Queueing
   /** Seconds. */
   cacheTtl: number | null
+  /** Seconds after the end of a job. */
+  deleteAfterS: number | null
 }
 
 const kinds = ['script', 'preprocessor', 'trigger', 'failure', 'approval', 'command']
@@ -69,7 +71,7 @@ export function parseScript(document: unknown, limits: Limits): ScriptDocument {
 
 /** The flow that a script runs as: one step, its inputs the arguments of the job. */
 export function scriptValue(script: ScriptDocument, params: string[]): FlowValue {
-  const { content, language, lock, priority, timeout, queueing, cacheTtl } = script
+  const { content, language, lock, priority, timeout, queueing, cacheTtl, deleteAfterS } = script
   const inputs = params.map((name): [string, InputTransform] => [name, { type: 'javascript', expr: pathOf('flow_input', name) }])
   return {
     modules: [
@@ -82,13 +84,15 @@ export function scriptValue(script: ScriptDocument, params: string[]): FlowValue
     ...(priority === 0 ? {} : { priority }),
     ...queueing,
     ...(cacheTtl === null ? {} : { cache_ttl: cacheTtl }),
+    ...(deleteAfterS === null ? {} : { delete_after_secs: deleteAfterS }),
   }
 }
 
-function queueingOf(fields: Record<string, unknown>): Pick<ScriptDocument, 'queueing' | 'cacheTtl'> {
+function queueingOf(fields: Record<string, unknown>): Pick<ScriptDocument, 'queueing' | 'cacheTtl' | 'deleteAfterS'> {
   const faults = new Faults()
   checkQueueing(fields, '$', faults)
   const cacheTtl = checkCacheTtl(fields, '$', faults)
+  const deleteAfterS = deleteAfterSecsOf(fields, '$', faults)
   try {
     faults.throwAny()
   } catch (fault) {
@@ -96,7 +100,7 @@ function queueingOf(fields: Record<string, unknown>): Pick<ScriptDocument, 'queu
     throw new EngineError('E_INVALID', message, details)
   }
   const queueing = Object.fromEntries(queueingFields.flatMap((key) => (fields[key] ? [[key, fields[key]]] : [])))
-  return { queueing, cacheTtl: cacheTtl > 0 ? cacheTtl : null }
+  return { queueing, cacheTtl: cacheTtl > 0 ? cacheTtl : null, deleteAfterS }
 }
 
 function lockOf(lock: unknown): string | null {

@@ -84,6 +84,7 @@ export function jobText(job: JobRow, workspaceId: string, logs: string, history:
   return objectText(
     {
       ...listedJob(job, workspaceId),
+      deleted: job.status === null ? undefined : job.deleted === 'all',
       traceparent: job.trace?.slice(0, 55),
       replay_of: job.replayOf ?? undefined,
       replayed_as: job.replayedAs ?? undefined,

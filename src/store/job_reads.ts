@@ -41,6 +41,8 @@ export interface JobRow extends JobSummary {
   value: JsonText
   /** While it is active: how far its steps say they are, in percent, by their ids. */
   progress: Record<string, number> | null
+  /** What delete_after_secs took of it. */
+  deleted: 'all' | 'some' | null
   /** The loop of `parentId` that it is a part of. */
   part: string | null
   /** What its steps keep, by key. */

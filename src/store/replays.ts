@@ -58,6 +58,8 @@ interface Candidate {
   versionId: string | null
   tag: string | null
   priority: number | null
+  /** Its arguments were deleted. */
+  deleted: boolean
   /** The rule of the version it runs on. */
   turns: JsonText | null
 }
@@ -185,6 +187,7 @@ async function startInTurn(
 
 function faultOf(job: Candidate, replays: Replays, taken: ReadonlyMap<string, number>): string | null {
   if (job.status === null) return 'it is not over yet'
+  if (job.deleted) return 'its arguments were deleted (delete_after_secs)'
   if (!replays.allows(job.kind)) return `you may not run a ${job.kind}`
   if (job.versionId === null || job.tag === null) return `nothing is deployed at ${job.path} any more`
   if ((taken.get(job.tag) ?? 0) >= replays.room(job.tag)) return `the queue of tag ${job.tag} is full`

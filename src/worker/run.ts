@@ -72,12 +72,17 @@ export class Run implements Finished {
   parkUntilMs: number | null = null
   /** So many signals more make it ready before that; 0: none do. */
   wanted = 0
-  /** Signals or times that it waits for are kept for it, it has parts, or is one. */
+  /** There is more to do at its end (sql/finish_waited.sql): signals or times are kept for it, it has parts, or is one, or is deleted later. */
   waited: boolean
   /** Where its result is kept. */
   cache: CacheEntry | null = null
   /** A result to be answered early is on its way to the journal. */
   early = false
+  /** Something of it may have to be deleted after its end (core/flow/deletion.ts). By step number: what a script that it called says. */
+  deletes: Map<number, number> | null = null
+  /** The first of it, so many seconds after the end; null: nothing yet. And all of it. */
+  deleteS: number | null = null
+  wholeS: number | null = null
   /** Its job has a turn, or may have: its plan could not be loaded. */
   readonly turned: boolean
 
@@ -106,7 +111,8 @@ export class Run implements Finished {
 
   /** What the commit takes: everything the job came to. */
   print(): void {
-    const told = this.told === '' ? '' : ',' + this.told
+    let told = this.told === '' ? '' : ',' + this.told
+    if (this.deleteS !== null) told += `,"delete_s":${this.deleteS},"whole_s":${this.wholeS}`
     this.text = `{"id":"${this.id}","epoch":${this.epoch},"status":"${this.status}","result":${this.result},"steps":[${this.records.join(',')}]${told}}`
   }
 

@@ -10,10 +10,11 @@
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
-import { advance, errorResult, fold, isAlive, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
+import { soonerOf, withDeletion } from '../core/flow/deletion.ts'
+import { advance, deletionIn, errorResult, fold, isAlive, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
 import type { CodeRun, LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
-import { partArgsOf, partsOf, printPartEnd, spreadOf, type PartEnd } from '../core/flow/spread.ts'
+import { partArgsOf, partDeletionOf, partsOf, printPartEnd, spreadOf, type PartEnd } from '../core/flow/spread.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
@@ -113,6 +114,7 @@ export function createRuns(parts: RunsParts): Runs {
   function start(job: ClaimedJob, loaded: LoadedPlan, past: JobPast | null): void {
     const run = new Run(job, loaded, ended, clock.nowMs())
     if (job.trace) run.trace = parts.tracing.begin(job, loaded)
+    if (loaded.plan.deletes || job.part !== null) noteDeletion(run, loaded.plan)
     runs.set(run.id, run)
     try {
       if (job.part !== null && isOverBefore(run, past)) return
@@ -125,6 +127,13 @@ export function createRuns(parts: RunsParts): Runs {
     } catch (error) {
       fault(run, error)
     }
+  }
+
+  /** A part goes as a whole when its loop is to go: it was given the items, and has the results. */
+  function noteDeletion(run: Run, plan: Plan): void {
+    const { part, args } = run.job
+    if (plan.deletes) run.deletes = new Map()
+    run.wholeS = run.deleteS = part === null ? plan.deleteS : partDeletionOf(args)
   }
 
   function begin(run: Run, loaded: LoadedPlan): void {
@@ -168,6 +177,7 @@ export function createRuns(parts: RunsParts): Runs {
     for (const row of past.journal) {
       const record = parseRecord(row.record)
       if (record) records.push(record)
+      if (record?.d !== undefined) run.deleteS = soonerOf(run.deleteS, record.d)
       if (record?.k === 'call' && !record.error) keepFlow(run, loadedPlan(record.version))
       run.records.push(row.record)
     }
@@ -245,12 +255,14 @@ export function createRuns(parts: RunsParts): Runs {
   /** The state moves on by this record; what that calls for is appended. The last record leaves out what is the job's result. */
   function answer(run: Run, record: JobRecord, effects: Effect[]): void {
     const before = effects.length
+    const deleteS = run.deletes === null ? null : deletionIn(run.state!, record, run.deletes)
     advance(run.state!, record, effects)
     const only = effects.length === before + 1 ? effects[before]! : null
     if (record.k === 'ok' && record.s === run.loaded!.plan.early && only?.e !== 'finish') isEarly(run, record)
-    run.records.push(
-      printRecord(record, !(only?.e === 'finish' && (record.k === 'ok' || record.k === 'cached') && record.v === only.result)),
-    )
+    const isResult = only?.e === 'finish' && (record.k === 'ok' || record.k === 'cached') && record.v === only.result
+    const text = printRecord(record, !isResult)
+    run.records.push(deleteS === null ? text : withDeletion(text, deleteS))
+    if (deleteS !== null) run.deleteS = soonerOf(run.deleteS, deleteS)
     if (run.early) journal(run, null)
   }
 
@@ -417,6 +429,7 @@ export function createRuns(parts: RunsParts): Runs {
     const flows = (run.flows ??= new Map())
     if (flows.has(versionId)) return
     flows.set(versionId, loaded)
+    if (loaded.plan.deletes) run.deletes ??= new Map()
     parts.onBegun(versionId)
   }
 
@@ -501,7 +514,11 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     if (loaded instanceof Error) {
       take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: referenceError(loaded) }, null)
-    } else call(run, effect, loaded, 0)
+      return
+    }
+    const { deleteS } = loaded.plan
+    if (deleteS !== null) (run.deletes ??= new Map()).set(n, deleteS)
+    call(run, effect, loaded, 0)
   }
 
   async function callFlow(run: Run, effect: Effect & { e: 'call' }): Promise<void> {
@@ -670,6 +687,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.status = status
     run.result = result
     if (run.job.part !== null) run.told = printPartEnd(run.job.args, part)
+    if (run.deleteS !== null) run.waited = true
     count(run.loaded, status !== 'success')
     if (run.cache !== null && status === 'success') parts.cache.keep(run.cache, result)
     for (const call of run.calls) pool.cancel(call, 'the job is over')

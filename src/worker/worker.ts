@@ -25,6 +25,7 @@ import {
 import { readSignals, readWaits, type JobPast, type SignalRow, type WaitRow } from '../store/signals.ts'
 import { quitParts } from '../store/parts.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
+import { createAfterwards } from './afterwards.ts'
 import { createAnswers } from './answers.ts'
 import { createBindings } from './bindings.ts'
 import { createResultCache } from './cache.ts'
@@ -146,6 +147,7 @@ export function createWorker(parts: WorkerParts): Worker {
       clock.every(journalTickMs, () => living?.runs.journalOld(clock.nowMs())),
       everyAlone(clock, limits.reapMs, upkeep),
       everyAlone(clock, limits.pollMs, pollControl),
+      everyAlone(clock, limits.afterwardsMs, createAfterwards({ db, clock, log })),
     ]
     try {
       while (!stop.aborted) await incarnation(stop)
@@ -432,7 +434,7 @@ export function createWorker(parts: WorkerParts): Worker {
 /** The versions of flows that a job has begun. */
 function versionsIn({ journal }: JobPast): string[] {
   return journal.flatMap(({ record }) =>
-    record.startsWith('{"k":"call"') ? [(JSON.parse(record) as { version: string }).version] : [],
+    /^\{("d":\d+,)?"k":"call"/.test(record) ? [(JSON.parse(record) as { version: string }).version] : [],
   )
 }
 

@@ -95,6 +95,7 @@ const exempt: Record<string, string> = {
   'one statement of whoever starts a job again; all of it or nothing': 'restart_job',
   'only for loops over several jobs: test/e2e/spread.e2e.test.ts kills a worker among them, the simulation loses the replies':
     'spread_jobs quit_parts',
+  'after the end of jobs, from an entry that goes in the same statement: test/server/deletion.pg.test.ts': 'delete_used',
   'only after a claim whose reply was lost: has runs of its own': 'end_claim_round give_back_unknown',
 }
 

@@ -47,6 +47,7 @@ const regular = new Set([
   'declare_dead',
   'delete_left_signals',
   'delete_left_waits',
+  'due_deletions',
   'heartbeat',
   'load_artifact',
   'load_version',

@@ -37,6 +37,7 @@ const running: JobRow = {
   part: null,
   canceledBy: null,
   canceledReason: null,
+  deleted: null,
   trace: null,
   replayOf: null,
   fromStep: null,

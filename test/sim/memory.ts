@@ -480,6 +480,8 @@ const statements: Record<string, Statement> = {
     return acceptTurns(store, items<TurnItem>(document))
   },
 
+  due_deletions: () => [],
+
   claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter, after]) {
     const picked = [...store.jobs.values()].filter(
       (job) => job.tag === tag && job.state === 'ready' && job.lost < (suspectAfter as number) && job.id > (after as string),

@@ -4,6 +4,7 @@ import type { Expression, Sandbox } from '../expr/expression.ts'
 import type { Place } from '../expr/names.ts'
 import { assert } from '../errors.ts'
 import { languages, type FlowModule, type FlowValue, type InputTransform, type StopAfterIf } from './definition.ts'
+import { soonerOf } from './deletion.ts'
 import { eventKey } from './event.ts'
 import { turnRuleOf } from './turns.ts'
 import type { Block, Built, Plan, PlanStep, RunnableKind, Stop, Suspend } from './plan.ts'
@@ -23,7 +24,8 @@ const suspendSeconds = 1_800
 /** `value` has passed parseFlowValue, so no expression in it fails to compile. */
 export function compilePlan(version: Version, sandbox: Sandbox): Plan {
   const { value } = version
-  const planner = new Planner(version.built, sandbox)
+  const deleteS = soonerOf(null, value.delete_after_secs)
+  const planner = new Planner(version.built, sandbox, deleteS)
   const root = planner.block(value.modules, '$.value.modules')
   const preprocessor = value.preprocessor_module
     ? planner.preprocessor(value.preprocessor_module, '$.value.preprocessor_module')
@@ -44,6 +46,8 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     turned: turnRuleOf(value) !== null,
     early: value.early_return || null,
     cacheMs: value.cache_ttl ? value.cache_ttl * 1_000 : null,
+    deleteS,
+    deletes: deleteS !== null || planner.steps.some((step) => step.deleteS !== null),
   }
 }
 
@@ -51,10 +55,13 @@ class Planner {
   readonly steps: PlanStep[] = []
   readonly #built: Built
   readonly #sandbox: Sandbox
+  /** Of what is around the step that is planned. */
+  #deleteS: number | null
 
-  constructor(built: Built, sandbox: Sandbox) {
+  constructor(built: Built, sandbox: Sandbox, deleteS: number | null) {
     this.#built = built
     this.#sandbox = sandbox
+    this.#deleteS = deleteS
   }
 
   block(modules: readonly FlowModule[], at: string): Block {
@@ -65,8 +72,12 @@ class Planner {
     const { skip_if: skipIf, retry } = module
     const step = { index: this.steps.length, id: module.id } as PlanStep
     this.steps.push(step) // before the steps inside it
+    const around = this.#deleteS
+    const deleteS = (this.#deleteS = soonerOf(around, module.delete_after_secs))
+    const run = this.#run(module, `${at}.value`)
+    this.#deleteS = around
     return Object.assign(step, {
-      run: this.#run(module, `${at}.value`),
+      run,
       inputs: this.#inputs(module, at),
       skipIf: skipIf ? this.#expression(skipIf.expr, 'before', `${at}.skip_if.expr`) : null,
       stopAfterIf: this.#stop(module.stop_after_if, `${at}.stop_after_if`),
@@ -78,6 +89,7 @@ class Planner {
       continueOnError: module.continue_on_error ?? false,
       timeout: this.#number(module.timeout, 'after', `${at}.timeout`),
       cacheMs: module.cache_ttl ? module.cache_ttl * 1_000 : null,
+      deleteS,
     } satisfies Omit<PlanStep, 'index' | 'id'>)
   }
 

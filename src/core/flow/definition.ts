@@ -115,6 +115,8 @@ export interface FlowModule {
   mock?: { enabled?: boolean; return_value?: Json }
   /** seconds that a result of this code and these arguments is used again */
   cache_ttl?: number
+  /** seconds after the end of the job, before what the step came to is deleted */
+  delete_after_secs?: number
 }
 
 /** When jobs become ready: see turns.ts. Of flows and of scripts. */
@@ -147,6 +149,8 @@ export interface FlowValue extends Queueing {
   priority?: number
   /** seconds that the result of this version and these arguments is used again */
   cache_ttl?: number
+  /** seconds after the end of the job, before its arguments, result, steps and logs are deleted */
+  delete_after_secs?: number
   /** A step whose result whoever waits for the flow gets; the flow goes on. */
   early_return?: string
 }

@@ -7,9 +7,9 @@ import type { JsonText } from '../json.ts'
 import type { Cursor } from './cursor.ts'
 import {
   advance,
-  cursorNamed,
   isAlive,
   open,
+  takerOf,
   type Effect,
   type End,
   type JobState,
@@ -118,7 +118,7 @@ export class History implements Witness {
 
   take(record: JobRecord, effects: Effect[]): void {
     if (this.state.finished) return
-    const cursor = this.#taker(record)
+    const cursor = takerOf(this.state, record)
     const list = cursor && this.listOf(cursor)
     if (record.k === 'ok' || record.k === 'err') {
       this.#nowMs = Math.max(this.#nowMs, record.at + record.ms)
@@ -237,30 +237,6 @@ export class History implements Witness {
   /** The attempt that a list is at. */
   #attempt(list: ListPast): AttemptPast | null {
     return list.steps.get(list.cursor.step!.index)?.attempts.at(-1) ?? null
-  }
-
-  /** Which cursor the record moves on; null: none any more, or all of them. */
-  #taker(record: JobRecord): Cursor | null {
-    const { root, runningAt } = this.state
-    switch (record.k) {
-      case 'ok':
-      case 'err':
-        return root.phase === 'running' && root.n === record.n ? root : (runningAt.get(record.n) ?? null)
-      case 'signal':
-        return record.n < 0 ? (this.state.joins?.get(-record.n) ?? null) : null
-      case 'pick':
-      case 'items':
-      case 'spread':
-      case 'call':
-        return cursorNamed(this.state, record.c)
-      case 'wake': {
-        const cursor = cursorNamed(this.state, record.c)
-        if (cursor?.step?.id !== record.s) return null
-        return cursor.phase === 'asleep' || cursor.phase === 'resting' || cursor.phase === 'suspended' ? cursor : null
-      }
-      default:
-        return null
-    }
   }
 }
 

@@ -21,6 +21,7 @@ import { assert, type UserError } from '../errors.ts'
 import { retryDelayMs, retryNeedsRandom } from '../job/retry.ts'
 import { storable, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
+import { deletionAt, soonerOf } from './deletion.ts'
 import { isEvent } from './event.ts'
 import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } from './cursor.ts'
 import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
@@ -286,6 +287,43 @@ function runningCursor(state: JobState, n: number): Cursor | null {
 /** The cursor that a record names (R4 of records.ts); null: it is gone, or there never was one. */
 export function cursorNamed(state: JobState, id: number | undefined): Cursor | null {
   return id === undefined ? state.root : (state.inside.get(id) ?? null)
+}
+
+/** The cursor that a record moves on; null: none any more, or all of them. */
+export function takerOf(state: JobState, record: JobRecord): Cursor | null {
+  const { root, runningAt } = state
+  switch (record.k) {
+    case 'ok':
+    case 'err':
+      return root.phase === 'running' && root.n === record.n ? root : (runningAt.get(record.n) ?? null)
+    case 'signal':
+      return record.n < 0 ? (state.joins?.get(-record.n) ?? null) : null
+    case 'pick':
+    case 'items':
+    case 'spread':
+    case 'call':
+      return cursorNamed(state, record.c)
+    case 'wake': {
+      const cursor = cursorNamed(state, record.c)
+      if (cursor?.step?.id !== record.s) return null
+      return cursor.phase === 'asleep' || cursor.phase === 'resting' || cursor.phase === 'suspended' ? cursor : null
+    }
+    default:
+      return null
+  }
+}
+
+/**
+ * When the values of a record that is about to be taken are deleted, in seconds after the end of the job (deletion.ts); null: never.
+ * `called`: what scripts that were called say, by step number.
+ */
+export function deletionIn(state: JobState, record: JobRecord, called: ReadonlyMap<number, number>): number | null {
+  if (record.k === 'wake' || ((record.k === 'pick' || record.k === 'spread') && !record.error)) return null // nothing is told
+  const cursor = record.k === 'signal' && record.n >= 0 ? suspendedAt(state, record.n, record) : takerOf(state, record)
+  if (!cursor?.step) return null
+  const seconds = deletionAt(cursor)
+  if (record.k === 'call') return record.error ? seconds : soonerOf(seconds, state.plans(record.version).deleteS)
+  return soonerOf(seconds, 'n' in record ? called.get(record.n) : null)
 }
 
 /** Does it still walk its list? */

@@ -117,6 +117,8 @@ export interface PlanStep {
   timeout: Expression | null
   /** A result of the same code and arguments is used again for so long; null: never. */
   cacheMs: number | null
+  /** What it comes to is deleted so many seconds after the end of the job; null: never. Of the steps around it too, and of its flow. */
+  deleteS: number | null
 }
 
 export interface Block {
@@ -143,6 +145,10 @@ export interface Plan {
   early: string | null
   /** As cacheMs of a step, for the whole. */
   cacheMs: number | null
+  /** All of a job is deleted so many seconds after its end; null: never. */
+  deleteS: number | null
+  /** Something of its jobs is. */
+  deletes: boolean
 }
 
 /** What a version is a version of. Previews are versions nobody deployed. A script runs as a flow of one step. */

@@ -26,9 +26,17 @@ export interface Approval {
   by?: string
   /** It is the one who started the job. */
   own?: boolean
+  gone?: true
 }
 
-export type JobRecord =
+export type JobRecord = Fact & {
+  /** Its values are deleted so many seconds after the end of the job (deletion.ts). */
+  d?: number
+  /** They were. */
+  gone?: true
+}
+
+type Fact =
   /**
    * Step n (module s) gave a value; `v` is its JSON text. `cached`: it did not run, an earlier result was used. `early`: whoever
    * waits for the job gets it.

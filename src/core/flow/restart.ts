@@ -189,11 +189,13 @@ class Replay {
     if (effect.e === 'spread' && pastOf(kept.old, effect.step.id)?.outcome === null) return null
     if (effect.e === 'wait' && cursor.phase !== 'joining') {
       const answer = pastOf(kept.old, effect.step.id)?.approvals?.[cursor.approvals!.length]
+      if (answer?.gone) throw wasDeleted(effect.step.id)
       if (answer) return { k: 'signal', seq: ++this.#signals, n: cursor.n, ...answer }
     }
     const next = kept.queue[kept.at]
     if (!next) return null
     if (!isAnswer(next, effect)) throw this.#differs(`step ${effect.step.id} is not where it was`)
+    if (next.gone) throw wasDeleted(effect.step.id)
     kept.at += 1
     switch (next.k) {
       case 'ok':
@@ -234,6 +236,11 @@ class Replay {
   #differs(why: string): EngineError {
     return new EngineError('E_CONFLICT', `the records of the job do not lead there: ${why}`, { at: '$.step_id' })
   }
+}
+
+function wasDeleted(stepId: string): EngineError {
+  const text = `what step ${stepId} came to was deleted (delete_after_secs); start from a step before it, or start the flow anew`
+  return new EngineError('E_CONFLICT', text, { at: '$.step_id' })
 }
 
 function pastOf(list: ListPast, stepId: string): StepPast | undefined {

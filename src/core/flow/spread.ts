@@ -9,6 +9,7 @@ import type { Expression } from '../expr/expression.ts'
 import { elementTexts, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
 import type { Cursor } from './cursor.ts'
+import { deletionAt } from './deletion.ts'
 import type { Block, LoopRun, Plan, PlanStep } from './plan.ts'
 import type { Approval } from './records.ts'
 
@@ -160,11 +161,20 @@ export function partArgsOf(loop: {
     `"depth":${cursor.frame.depth},"flow_input":${inputSeen(cursor.frame.args, seen.inputs)},` +
     `"results":{${results}},"previous_result":${previous},${approvals}`
   const stops = !run.parallel && !run.skipFailures
+  const deleteS = deletionAt(cursor)
+  const deletion = deleteS === null ? '' : `${deletionKey}${deleteS},`
   return Array.from({ length: jobs }, (_, slot) => {
     const first = slot * spread.size
     const own = `"slot":${slot},"jobs":${jobs},"at_once":${spread.atOnce},"stops":${stops},"first":${first},"width":${spread.width}`
-    return `{${own},${shared}"items":[${items.slice(first, first + spread.size).join(',')}]}`
+    return `{${deletion}${own},${shared}"items":[${items.slice(first, first + spread.size).join(',')}]}`
   })
+}
+
+const deletionKey = '"delete_s":'
+
+/** When the part is deleted, in seconds after its end; null: never. */
+export function partDeletionOf(args: JsonText): number | null {
+  return args.startsWith(`{${deletionKey}`) ? Number.parseInt(args.slice(deletionKey.length + 1), 10) : null
 }
 
 export function parsePart(args: JsonText): PartArgs {

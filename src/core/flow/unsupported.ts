@@ -7,10 +7,6 @@ import type { Faults, Fields } from './faults.ts'
 type FieldTable = Record<string, string>
 
 const caching = { cache_ttl: 'cache results by code; set cache_ttl on the module' } satisfies FieldTable
-const deleting = {
-  delete_after_secs: 'delete results after a time',
-  delete_after_use: 'delete results after use',
-} satisfies FieldTable
 const limiting = {
   concurrent_limit: 'limit concurrency by key',
   concurrency_time_window_s: 'limit concurrency by key',
@@ -26,11 +22,9 @@ export const unsupported = {
   flowValue: {
     same_worker: 'share a folder between steps',
     chat_input_enabled: 'keep conversations',
-    ...deleting,
   },
   module: {
     debouncing: 'debounce',
-    ...deleting,
   },
   rawScript: {
     tag: 'send single steps to other workers; all steps of a job run on one, so set the tag of the flow',

@@ -64,6 +64,7 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   checkFlowEnv(fields, at, faults)
   checkQueueing(fields, at, faults)
   checkCacheTtl(fields, at, faults)
+  const deleteAfterS = deleteAfterSecsOf(fields, at, faults)
   if (faults.text(fields, 'skip_expr', at)) checkExpression(fields.skip_expr, 'before', `${at}.skip_expr`, faults)
   const whole: Whole = { modulesMax: limits.flowModulesMax, modules: 0, placeOf: new Map() }
   const flow = { ...fields, modules: modulesOf(fields.modules, whole, `${at}.modules`, faults) } as FlowValue
@@ -75,6 +76,7 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   if (!fields.skip_expr) delete flow.skip_expr
   checkEarlyReturn(fields, flow, at, faults)
   for (const key of [...queueingFields, 'cache_ttl', 'early_return'] as const) if (!fields[key]) delete flow[key]
+  setDeleteAfter(flow, deleteAfterS)
   return flow
 }
 
@@ -252,6 +254,7 @@ function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): F
   if (checkCacheTtl(fields, at, faults) > 0 && !(cachedTypes as readonly string[]).includes(parsed.value.type))
     faults.add(`${at}.cache_ttl`, `results are cached of modules of type ${cachedTypes.join(' and ')}`, cachedTypes)
   if (!fields.cache_ttl) delete parsed.cache_ttl
+  setDeleteAfter(parsed, deleteAfterSecsOf(fields, at, faults))
   for (const key of ['skip_if', 'stop_after_if', 'stop_after_all_iters_if', 'suspend', 'mock', 'continue_on_error'] as const)
     if (fields[key] === null) delete parsed[key]
   if (parsed.stop_after_all_iters_if && !hasBodies(parsed)) delete parsed.stop_after_all_iters_if // editors leave it behind
@@ -271,6 +274,20 @@ const cachedTypes = ['rawscript', 'script'] as const
 
 export function checkCacheTtl(fields: Fields, at: string, faults: Faults): number {
   return faults.bounded(fields, 'cache_ttl', { min: 0, max: waitSecondsMax, preset: 0 }, at)
+}
+
+/** null: nothing is deleted. `delete_after_use` is what older documents have. */
+export function deleteAfterSecsOf(fields: Fields, at: string, faults: Faults): number | null {
+  faults.boolean(fields, 'delete_after_use', at)
+  const preset = fields.delete_after_use === true ? 0 : -1
+  const seconds = faults.bounded(fields, 'delete_after_secs', { min: 0, max: waitSecondsMax, whole: true, preset }, at)
+  return seconds < 0 ? null : seconds
+}
+
+function setDeleteAfter(of: FlowValue | FlowModule, seconds: number | null): void {
+  delete (of as { delete_after_use?: boolean }).delete_after_use
+  if (seconds === null) delete of.delete_after_secs
+  else of.delete_after_secs = seconds
 }
 
 function hasBodies({ value }: FlowModule): boolean {

@@ -2,7 +2,7 @@
 import { Type, type Static } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { History } from '../../core/flow/history.ts'
-import { printRecord } from '../../core/flow/records.ts'
+import { printKept } from '../../core/flow/deletion.ts'
 import { restartRecords, topOf, type RestartPoint } from '../../core/flow/restart.ts'
 import { readJob, type JobRow } from '../../store/job_reads.ts'
 import { restartJob } from '../../store/restarts.ts'
@@ -98,7 +98,7 @@ async function restart(
       of: old.id,
       fromStep: point.stepId,
       fromSlot: point.slot,
-      records: kept.map((record) => printRecord(record)),
+      records: kept.map((record) => printKept(record)),
       signals: kept.filter((record) => record.k === 'signal').length,
     }),
   ])
@@ -119,6 +119,15 @@ function assertRestartable(job: JobRow, { identity }: Request, ws: string): void
   }
   if (job.status === null) {
     throw new EngineError('E_CONFLICT', `job ${job.id} is not over yet; cancel it first, or wait for its end`, { at: 'id' })
+  }
+  if (job.deleted === 'all') {
+    throw new EngineError(
+      'E_CONFLICT',
+      `job ${job.id} was deleted (delete_after_secs): its arguments are gone; start its flow anew`,
+      {
+        at: 'id',
+      },
+    )
   }
   const rights = identity.members[ws]
   if (job.kind === 'flowpreview' && rights?.operator === true && !identity.superAdmin) {

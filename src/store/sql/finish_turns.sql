@@ -1,13 +1,14 @@
 -- finish_turns: as finish_waited, for jobs that may have a turn: it is passed on. (Parts have none.) Rows with a tag: jobs of it are ready now.
 with done as materialized (
-  select id, epoch, status, result, steps
-    from json_to_recordset($2) as d (id uuid, epoch integer, status text, result json, steps json)
+  select id, epoch, status, result, steps, delete_s, whole_s
+    from json_to_recordset($2) as d
+         (id uuid, epoch integer, status text, result json, steps json, delete_s integer, whole_s integer)
 ), ours as (
   delete from job using done
    where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.journaled, job.waiter, job.canceled_by, job.canceled_reason, job.trace,
-            done.status, done.result, done.steps
+            done.status, done.result, done.steps, done.delete_s, done.whole_s
 ), over as materialized (
   select coalesce(array_agg(id), '{}') as ids from ours -- an aggregate: see finish_waited
 ), needless as (
@@ -16,6 +17,9 @@ with done as materialized (
          state = case when state = 'running' then state else 'ready' end, run_at = null
    where parent_id is not null and parent_id = any ((select ids from over)::uuid[]) and part is not null and canceled_by is null
   returning id, tag, state
+), later as (
+  insert into deletion (job_id, due_at, whole_s)
+  select id, clock_timestamp() + delete_s * interval '1 s', whole_s from ours where delete_s is not null
 ), forgotten as (
   delete from job_journal using ours where ours.journaled and job_journal.job_id = ours.id
 ), no_signals as (

@@ -1,17 +1,20 @@
 -- finish_waited: as finish_jobs, for jobs with more to do at their end: those that have waited (their signals and times go with them),
--- that have parts (which are asked to stop), and parts (src/store/parts.ts). $2 has for a part also `end` (how it ended), `next` (the
+-- that have parts (which are asked to stop), parts (src/store/parts.ts), and those of which something is deleted later (`delete_s` seconds after
+-- their end the first of it, `whole_s` all). $2 has for a part also `end` (how it ended), `next` (the
 -- slot of the part that may begin now; null: none) and `refuses` (no other may). Its job is told by a signal, and becomes ready if
 -- it has all it waits for, or this one refuses.
 with done as materialized (
-  select id, epoch, status, result, steps, "end", next, refuses
+  select id, epoch, status, result, steps, "end", next, refuses, delete_s, whole_s
     from json_to_recordset($2) as d
-         (id uuid, epoch integer, status text, result json, steps json, "end" json, next integer, refuses boolean)
+         (id uuid, epoch integer, status text, result json, steps json, "end" json, next integer, refuses boolean, delete_s integer,
+          whole_s integer)
 ), ours as (
   delete from job using done
    where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.parent_step, job.parent_slot, job.part, job.journaled, job.waiter, job.canceled_by,
-            job.canceled_reason, job.trace, done.status, done.result, done.steps, done."end", done.next, done.refuses
+            job.canceled_reason, job.trace, done.status, done.result, done.steps, done."end", done.next, done.refuses, done.delete_s,
+            done.whole_s
 ), over as materialized (
   -- An aggregate: all of ours are gone before rows of job are changed below, some of which may be ours.
   select coalesce(array_agg(id), '{}') as ids from ours
@@ -27,6 +30,9 @@ with done as materialized (
   select id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
          started_at, parent_id, parent_step, parent_slot, part, canceled_by, canceled_reason, trace
     from ours
+), later as (
+  insert into deletion (job_id, due_at, whole_s)
+  select id, clock_timestamp() + delete_s * interval '1 s', whole_s from ours where delete_s is not null
 ), needless as (
   update job
      set canceled_by = 'the job it is a part of', canceled_reason = 'that job is over',

@@ -3,12 +3,12 @@
 with found as (
   select id, version_id, tag, state::text as state, null::text as status, priority, worker_id, lost, journaled, args,
          null::json as result, null::json as steps, created_by, run_at, started_at, null::timestamptz as completed_at,
-         parent_id, part, canceled_by, canceled_reason, trace
+         parent_id, part, canceled_by, canceled_reason, trace, null::text as deleted
     from job where id = $2 and workspace_id = $1
   union all
   select id, version_id, tag, 'done', status, 0::smallint, worker_id, lost, false, args,
          result, steps, created_by, null, started_at, completed_at,
-         parent_id, part, canceled_by, canceled_reason, trace
+         parent_id, part, canceled_by, canceled_reason, trace, deleted
     from job_done where id = $2 and workspace_id = $1
 )
 select f.id as "id", f.version_id as "versionId", f.tag as "tag", f.state as "state", f.status as "status",
@@ -17,6 +17,7 @@ select f.id as "id", f.version_id as "versionId", f.tag as "tag", f.state as "st
          (select json_agg(j.record order by j.n) from job_journal j where j.job_id = f.id) end, '[]') as "steps",
        f.created_by as "createdBy", f.run_at as "runAt", f.started_at as "startedAt", f.completed_at as "completedAt",
        f.parent_id as "parentId", f.part as "part", f.canceled_by as "canceledBy", f.canceled_reason as "canceledReason", f.trace as "trace",
+       f.deleted as "deleted",
        v.path as "path", v.kind as "kind", v.value as "value",
        case when f.status is null then
          (select json_object_agg(p.id, p.percent) from job_progress p

@@ -1,6 +1,6 @@
 -- replays_failed: $1 workspace, $2 path (null: all), $3 the first id, $4 the id before which, $5 only poison?, $6 on the version they
 -- ran?, $7 limit. As replays_named, for jobs that failed and were not started again yet, newest first.
-select d.id as "id", d.status as "status", v.kind as "kind", v.path as "path", n.id as "versionId", n.priority as "priority",
+select d.id as "id", d.status as "status", false as "deleted", v.kind as "kind", v.path as "path", n.id as "versionId", n.priority as "priority",
        n.turns as "turns",
        -- A caller's own tag is kept; else the job goes where its version's jobs go.
        case when d.tag = v.tag then n.tag else d.tag end as "tag"
@@ -15,6 +15,7 @@ select d.id as "id", d.status as "status", v.kind as "kind", v.path as "path", n
    and ($2::text is null or v.path = $2)
    and d.id >= coalesce($3::uuid, '00000000-0000-0000-0000-000000000000')
    and ($4::uuid is null or d.id < $4)
+   and d.deleted is distinct from 'all'
    and d.part is null -- its job is what can be started again
    and not exists (select from job_replay r where r.replay_of = d.id)
  order by d.id desc
