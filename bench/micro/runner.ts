@@ -109,6 +109,7 @@ async function measure(runtime: 'node' | 'node-thread' | 'python' | 'bash', step
       artifactKey,
       params: ['event', 'seq'],
       sourceName: 'bench',
+      sharesFolder: false,
     }
     await pool.warm(spec, 1)
     specs.push(spec)

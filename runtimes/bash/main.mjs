@@ -5,7 +5,7 @@
 //   B3. Memory is that of all processes of a call together.
 //   B4. When a call ends, is cancelled, or the engine goes away, its whole process group is killed.
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs'
+import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openPipe } from '../node/pipe.mjs'
@@ -93,6 +93,7 @@ function start([, id, scope, text, jobId, stepJobId, token, traceparent, tracest
     streamBytes: 0,
   }
   calls.set(id, call)
+  if (settings.sharesFolder) symlinkSync(readlinkSync(join(tmpdir(), 'shared')), join(call.folder, 'shared'))
   const args = JSON.parse(text)
   const child = spawn('bash', [settings.code, ...settings.params.map((name) => argument(args[name]))], {
     cwd: call.folder,

@@ -16,6 +16,7 @@ export function takeSettings(environment) {
     dependencies: take('MILLRACE_DEPENDENCIES'),
     memoryMib: Number(take('MILLRACE_MEMORY_MIB')) || 512,
     resultBytesMax: Number(take('MILLRACE_RESULT_BYTES_MAX')) || 16 << 20,
+    sharesFolder: take('MILLRACE_SHARES_FOLDER') === '1',
     logBytesMax: Number(take('MILLRACE_LOG_BYTES_MAX')) || 1 << 20,
   }
 }

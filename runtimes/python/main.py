@@ -61,6 +61,7 @@ CELL = take("MILLRACE_CELL")
 DEPENDENCIES = take("MILLRACE_DEPENDENCIES")
 MEMORY_MIB = int(take("MILLRACE_MEMORY_MIB", "512"))
 RESULT_BYTES_MAX = int(take("MILLRACE_RESULT_BYTES_MAX", str(16 << 20)))
+take("MILLRACE_SHARES_FOLDER")  # a call runs in this process' folder, where ./shared is made
 LOG_BYTES_MAX = int(take("MILLRACE_LOG_BYTES_MAX", str(1 << 20)))
 
 # ---- descriptors (P1): os.dup makes copies that child processes do not inherit

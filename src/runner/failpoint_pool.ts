@@ -31,6 +31,7 @@ class WatchedCall implements Call {
   readonly stepJobId: string
   readonly token: string
   readonly timeoutMs: number
+  readonly folder: string
   readonly #call: Call
   readonly #points: Failpoints
 
@@ -41,6 +42,7 @@ class WatchedCall implements Call {
     this.stepJobId = call.stepJobId
     this.token = call.token
     this.timeoutMs = call.timeoutMs
+    this.folder = call.folder ?? ''
     this.#call = call
     this.#points = points
   }

@@ -16,6 +16,8 @@ const startFailuresMax = 3
 const backoffMs = [0, 0, 50, 200, 1_000, 5_000] as const
 const retryStartMs = 5_000
 const suspectAfterCrashes = 2
+/** Runners of one key that have one call at a time. */
+const sharingRunnersMax = 4
 
 export type RunnerEvent =
   | { kind: 'ready'; key: string; pid: number; startMs: number }
@@ -108,7 +110,9 @@ export class Group implements RunnerOwner {
       }
     }
     this.#queue.push(entry)
-    if (!this.runners.some(isShared)) this.#fill()
+    if (this.spec.sharesFolder && this.replicas < sharingRunnersMax && this.runners.length >= this.replicas) this.replicas += 1
+    else if (this.runners.some(isShared)) return
+    this.#fill()
   }
 
   #roomiest(): Runner | null {

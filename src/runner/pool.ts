@@ -91,7 +91,7 @@ class Pool implements RunnerPool {
   #add(spec: RunnerSpec): Group {
     const group = new Group({
       spec,
-      windowMin: runtimes[spec.runtime].windowMin,
+      windowMin: spec.sharesFolder ? 1 : runtimes[spec.runtime].windowMin,
       prepare: this.#prepare,
       start: (of, code, owner) => this.#start(of, code, owner),
       report: (event) => this.#options.report?.(event),
@@ -113,6 +113,7 @@ class Pool implements RunnerPool {
       memoryMib: limits.runnerMemoryMib,
       resultBytesMax: limits.resultBytesMax,
       logBytesMax: limits.logBytesMax,
+      sharesFolder: spec.sharesFolder,
     }
     const start = runtime.transport === 'process' ? startProcess : startThread
     runner.attach(start({ runtime, settings, environment, events: runner }))

@@ -14,6 +14,8 @@ export interface RunnerSpec {
   params: string[]
   /** File name shown in stack traces, e.g. `github/triage/normalise.ts`. */
   sourceName: string
+  /** Its calls see the folder that they name as ./shared. So a runner has one call at a time, and there are more runners of it. */
+  sharesFolder: boolean
 }
 
 /** See core/trace.ts. */
@@ -39,6 +41,8 @@ export interface Call {
   readonly trace?: CallTrace | null
   /** The id of its step, for the log. */
   readonly logId?: string
+  /** Of a spec that shares one: see shared_folder.ts. */
+  readonly folder?: string
   succeeded(value: JsonText, ms: number): void
   failed(error: UserError, ms: number): void
   logged(text: string): void

@@ -125,7 +125,7 @@ export class Runner {
     this.#limits = limits
     this.#owner = owner
     this.#dirty = dirty
-    this.#window = runtime.windowMin // until it is known how fast its calls are
+    this.#window = spec.sharesFolder ? 1 : runtime.windowMin // until it is known how fast its calls are
   }
 
   attach(transport: Transport): void {
@@ -150,6 +150,7 @@ export class Runner {
   /** HOT. */
   dispatch(entry: Entry): void {
     const { call } = entry
+    if (this.spec.sharesFolder) this.#share(call.folder!)
     const id = ++this.#nextId
     entry.id = id
     entry.begunMs = 0
@@ -165,6 +166,15 @@ export class Runner {
     if (trace)
       this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token, trace.traceparent, trace.tracestate])
     else this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token])
+  }
+
+  /** User code may have done anything to the folder that it runs in: then another runner takes the call. */
+  #share(folder: string): void {
+    try {
+      this.#transport.share!(folder)
+    } catch (error) {
+      this.kill({ name: 'RunnerExit', message: `./shared could not be made: ${(error as Error).message}` }, true)
+    }
   }
 
   flush(): void {
@@ -302,7 +312,7 @@ export class Runner {
 
   #fitWindow(ms: number): void {
     const { windowMin, windowMax } = this.#runtime
-    if (windowMin === windowMax) return
+    if (windowMin === windowMax || this.spec.sharesFolder) return
     this.#averageMs = this.#averageMs === 0 ? ms : this.#averageMs + (ms - this.#averageMs) * 0.2
     this.#window = Math.max(windowMin, Math.min(windowMax, Math.ceil(windowMs / this.#averageMs)))
   }

@@ -129,7 +129,8 @@ export function createBindings(parts: {
     plans.forget(versionId)
     if (!plan || plan instanceof Error) return
     log.info({ version: versionId, path: plan.plan.path }, 'version let go')
-    await Promise.all(plan.specs.map((spec) => pool.release(spec.key)))
+    const sharing = plan.steps.flatMap((step) => step.sharing ?? [])
+    await Promise.all([...plan.specs, ...sharing].map((spec) => pool.release(spec.key)))
   }
 
   return {

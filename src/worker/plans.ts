@@ -7,6 +7,7 @@ import type { Plan, PlanStep } from '../core/flow/plan.ts'
 import type { Language } from '../core/flow/definition.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
 import type { RunnerSpec } from '../runner/pool_types.ts'
+import { sharingSpec } from '../runner/shared_folder.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { loadVersion } from '../store/versions.ts'
 import type { FlowMeter, Meters, StepMeter } from './meters.ts'
@@ -15,6 +16,8 @@ export interface LoadedStep {
   step: PlanStep
   /** Null for steps without code. */
   spec: RunnerSpec | null
+  /** The same where a flow around its own shares a folder; made when it is needed. */
+  sharing: RunnerSpec | null
   /** Arguments of main: `"name":` as printed, and what gives the value. */
   inputs: { key: string; expression: Expression }[]
   environments: Map<string, ScopeEnvironment>
@@ -82,7 +85,7 @@ export function createPlans(parts: {
     const meter = parts.meters.flow(nameOf(plan))
     const steps = plan.steps.map((step): LoadedStep => {
       const inputs = step.inputs.map(({ name, expression }) => ({ key: JSON.stringify(name) + ':', expression }))
-      const own = { step, inputs, environments: new Map(), meter: parts.meters.step(meter, step.id) }
+      const own = { step, inputs, environments: new Map(), meter: parts.meters.step(meter, step.id), sharing: null }
       if (step.run.kind !== 'code') return { ...own, spec: null }
       const { built, runtime } = step.run
       // Steps of equal code share a runner: within the version in a dedicated worker, whose runners live and go with it;
@@ -91,7 +94,9 @@ export function createPlans(parts: {
       let spec = specs.get(key)
       if (!spec) {
         const sourceName = `${plan.path}/${step.id}.${extensions[built.language]}`
-        spec = { key, runtime, language: built.language, artifactKey: built.artifactKey, params: built.params, sourceName }
+        const { language, artifactKey, params } = built
+        spec = { key, runtime, language, artifactKey, params, sourceName, sharesFolder: false }
+        if (plan.sharesFolder) spec = sharingSpec(spec)
         specs.set(key, spec)
       }
       return { ...own, spec }

@@ -76,6 +76,8 @@ export class Run implements Finished {
   waited: boolean
   /** Where its result is kept. */
   cache: CacheEntry | null = null
+  /** What steps of it share; '': none does. */
+  folder = ''
   /** A result to be answered early is on its way to the journal. */
   early = false
   /** Something of it may have to be deleted after its end (core/flow/deletion.ts). By step number: what a script that it called says. */
@@ -198,6 +200,10 @@ export class StepCall implements Call {
     this.timeoutMs = timeoutMs
     this.trace = trace
     this.cache = cache
+  }
+
+  get folder(): string {
+    return this.run.folder
   }
 
   /** The id its output is kept under. */

@@ -18,7 +18,8 @@ import { partArgsOf, partDeletionOf, partsOf, printPartEnd, spreadOf, type PartE
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
-import type { RunnerPool } from '../runner/pool_types.ts'
+import type { RunnerPool, RunnerSpec } from '../runner/pool_types.ts'
+import { makeSharedFolder, removeSharedFolder, sharingSpec } from '../runner/shared_folder.ts'
 import type { Clock } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import { partIdOf, type PartsQuit } from '../store/parts.ts'
@@ -91,6 +92,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.left) return false
     run.left = true
     if (runs.get(run.id) === run) runs.delete(run.id) // not if it was given back and claimed again meanwhile
+    if (run.folder !== '') void removeSharedFolder(run.folder)
     return true
   }
   const ended: RunEnd = (run, silent) => {
@@ -117,6 +119,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (loaded.plan.deletes || job.part !== null) noteDeletion(run, loaded.plan)
     runs.set(run.id, run)
     try {
+      if (loaded.plan.sharesFolder) run.folder = makeSharedFolder(run)
       if (job.part !== null && isOverBefore(run, past)) return
       const { cacheMs } = loaded.plan
       if (cacheMs !== null && job.part === null)
@@ -430,6 +433,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (flows.has(versionId)) return
     flows.set(versionId, loaded)
     if (loaded.plan.deletes) run.deletes ??= new Map()
+    if (loaded.plan.sharesFolder && run.folder === '') run.folder = makeSharedFolder(run)
     parts.onBegun(versionId)
   }
 
@@ -504,7 +508,7 @@ export function createRuns(parts: RunsParts): Runs {
       cache,
     )
     run.calls.push(made)
-    pool.call(code.spec!, made)
+    pool.call(run.folder !== '' && sharesFolder(cursor) ? sharingOf(code) : code.spec!, made)
   }
 
   /** A step that names a script: its version is found, and its code run. */
@@ -604,7 +608,9 @@ export function createRuns(parts: RunsParts): Runs {
       if (loop.iterator!.pure) record.again = true
       const parallelism = loop.parallel && loop.parallelism ? widthOf(loop.parallelism.value(cursor)) : null
       if (loop.parallel) record.width = parallelism ?? limits.loopWidthMax
-      const spread = spreadOf({ plan: cursor.frame.plan, step, count, parallelism, started: run.state!.started }, limits)
+      const { plan } = cursor.frame
+      const inside = run.folder !== '' && sharesFolder(cursor) // its parts would run on workers that have another folder
+      const spread = inside ? null : spreadOf({ plan, step, count, parallelism, started: run.state!.started }, limits)
       if (spread) record.spread = spread
     } catch (error) {
       record.error = { ...expressionError(error), step_id: step.id }
@@ -649,6 +655,7 @@ export function createRuns(parts: RunsParts): Runs {
       waits.delete(id)
     }
     if (run.over || run.held || run.quits || waits.size === 0 || run.calls.length > 0 || run.loading > 0) return
+    if (run.folder !== '') return // it would not be there any more
     let untilMs = Infinity
     let wanted = 0
     for (const one of waits.values()) {
@@ -798,6 +805,17 @@ const lost: PartEnd = { how: 'lost' }
 /** Names a wait among all that its job ever has. */
 function keyOf(cursor: Cursor): number {
   return cursor.n * 4 + waitKinds.indexOf(cursor.phase)
+}
+
+function sharingOf(code: LoadedStep): RunnerSpec {
+  const spec = code.spec!
+  return spec.sharesFolder ? spec : (code.sharing ??= sharingSpec(spec))
+}
+
+/** Is the step in a same_worker flow, or in a flow that one has begun? */
+function sharesFolder(cursor: Cursor): boolean {
+  for (let at: Cursor | null = cursor; at; at = at.frame.root.parent) if (at.frame.plan.sharesFolder) return true
+  return false
 }
 
 function isWaiting(run: Run, cursor: Cursor): boolean {

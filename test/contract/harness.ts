@@ -140,7 +140,7 @@ export function createHarness(
     spec(code, { name = 'contract/step', params = ['what', 'value'], lock } = {}) {
       const key = createHash('sha256').update(`${code}${lock}`).digest('hex')
       artifacts.set(key, { key, language: languageOf[runtime], content: code, lock: lock ?? null })
-      return { key, runtime, language: languageOf[runtime], artifactKey: key, params, sourceName: name }
+      return { key, runtime, language: languageOf[runtime], artifactKey: key, params, sourceName: name, sharesFolder: false }
     },
     call(spec, args, callOptions = {}) {
       const heard = new Heard(args, callOptions)

@@ -12,6 +12,7 @@ const spec: RunnerSpec = {
   artifactKey: 'k',
   params: [],
   sourceName: 'f/a.ts',
+  sharesFolder: false,
 }
 const artifact = { key: 'k', language: 'bun', content: 'export const main = () => 1', lock: null }
 

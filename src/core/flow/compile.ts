@@ -43,6 +43,7 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     preprocessor,
     flowEnv: JSON.stringify(value.flow_env ?? {}),
     strict: value.durability === 'strict',
+    sharesFolder: value.same_worker ?? false,
     turned: turnRuleOf(value) !== null,
     early: value.early_return || null,
     cacheMs: value.cache_ttl ? value.cache_ttl * 1_000 : null,

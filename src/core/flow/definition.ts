@@ -138,6 +138,8 @@ export interface Queueing {
 
 export interface FlowValue extends Queueing {
   modules: FlowModule[]
+  /** Its steps share a folder, ./shared. */
+  same_worker?: boolean
   failure_module?: FlowModule
   /** Makes the flow's input of the event that it was started by. */
   preprocessor_module?: FlowModule

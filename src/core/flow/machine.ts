@@ -285,7 +285,7 @@ function runningCursor(state: JobState, n: number): Cursor | null {
 }
 
 /** The cursor that a record names (R4 of records.ts); null: it is gone, or there never was one. */
-export function cursorNamed(state: JobState, id: number | undefined): Cursor | null {
+function cursorNamed(state: JobState, id: number | undefined): Cursor | null {
   return id === undefined ? state.root : (state.inside.get(id) ?? null)
 }
 

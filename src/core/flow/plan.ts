@@ -139,6 +139,8 @@ export interface Plan {
   preprocessor: PlanStep | null
   flowEnv: JsonText
   strict: boolean
+  /** Its steps share a folder: runner/shared_folder.ts. */
+  sharesFolder: boolean
   /** Its jobs have turns: flow/turns.ts. */
   turned: boolean
   /** The step whose result is answered before the job is over. */

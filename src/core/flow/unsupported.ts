@@ -20,7 +20,6 @@ export const unsupported = {
     visible_to_runner_only: 'hide jobs from other members',
   },
   flowValue: {
-    same_worker: 'share a folder between steps',
     chat_input_enabled: 'keep conversations',
   },
   module: {

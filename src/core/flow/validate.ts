@@ -12,6 +12,7 @@ import { retryAttemptsMax, retrySecondsMax } from '../job/retry.ts'
 import { languages, reservedStepIds, type Flow, type FlowModule, type FlowValue, type InputTransform } from './definition.ts'
 import type { ModuleValue, Queueing, Retry, StopAfterIf } from './definition.ts'
 import { Faults, type Fields } from './faults.ts'
+import { modulesOf as modulesWithin } from './modules.ts'
 import { keyFault } from './turns.ts'
 import { otherLanguages, otherModuleTypes, refuseUnsupported, unsupported } from './unsupported.ts'
 
@@ -61,6 +62,7 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   refuseUnsupported(fields, unsupported.flowValue, at, faults)
   faults.oneOf(fields, 'durability', durabilities, at)
   faults.number(fields, 'priority', at)
+  faults.boolean(fields, 'same_worker', at)
   checkFlowEnv(fields, at, faults)
   checkQueueing(fields, at, faults)
   checkCacheTtl(fields, at, faults)
@@ -72,12 +74,24 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   else flow.preprocessor_module = preprocessorModule(fields.preprocessor_module, whole, `${at}.preprocessor_module`, faults)
   if (fields.failure_module === undefined || fields.failure_module === null) delete flow.failure_module
   else flow.failure_module = failureModule(fields.failure_module, whole, `${at}.failure_module`, faults)
-  for (const key of ['flow_env', 'durability', 'priority'] as const) if (fields[key] === null) delete flow[key]
+  for (const key of ['flow_env', 'durability', 'priority', 'same_worker'] as const) if (fields[key] === null) delete flow[key]
   if (!fields.skip_expr) delete flow.skip_expr
   checkEarlyReturn(fields, flow, at, faults)
   for (const key of [...queueingFields, 'cache_ttl', 'early_return'] as const) if (!fields[key]) delete flow[key]
   setDeleteAfter(flow, deleteAfterS)
+  if (fields.same_worker === true) refuseSpread(flow, at, faults)
   return flow
+}
+
+/** What runs on other workers does not see the folder. */
+function refuseSpread(flow: FlowValue, at: string, faults: Faults): void {
+  for (const { module, at: here } of modulesWithin(flow, at)) {
+    if ('spread' in module.value && module.value.spread === true)
+      faults.add(
+        `${here}.value.spread`,
+        'the steps of a same_worker flow share a folder of one worker (remove one of the two fields)',
+      )
+  }
 }
 
 const earlyTypes = ['rawscript', 'script', 'identity'] as const

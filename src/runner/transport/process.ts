@@ -21,6 +21,7 @@ import { join } from 'node:path'
 import { decodeFrame, encodeFrame, frameBytesMaxOf, FrameReader, ProtocolFault } from '../../core/wire/frames.ts'
 import type { ToRuntime } from '../../core/wire/messages.ts'
 import type { Runtime } from '../runtimes.ts'
+import { linkSharedFolder, sharedFolderPrefix } from '../shared_folder.ts'
 import type { Exit, LaunchSettings, Progress, Transport, TransportEvents } from './transport.ts'
 
 /** How long results already in the pipe are read after the exit; only a grandchild that holds the pipe makes us wait so long. */
@@ -81,6 +82,7 @@ class ProcessTransport implements Transport {
         MILLRACE_MEMORY_MIB: String(settings.memoryMib),
         MILLRACE_RESULT_BYTES_MAX: String(settings.resultBytesMax),
         MILLRACE_LOG_BYTES_MAX: String(settings.logBytesMax),
+        ...(settings.sharesFolder ? { MILLRACE_SHARES_FOLDER: '1' } : {}),
       },
     })
     this.#listen(frameBytesMaxOf(settings.resultBytesMax))
@@ -110,6 +112,10 @@ class ProcessTransport implements Transport {
 
   kill(): void {
     signalGroup(this.#child.pid)
+  }
+
+  share(folder: string): void {
+    linkSharedFolder(this.#folder, folder)
   }
 
   #listen(frameBytesMax: number): void {
@@ -185,11 +191,12 @@ function signalGroup(pid: number | undefined): void {
   }
 }
 
-/** Removes the folders of runners whose engine was killed. */
+/** Removes the folders of runners, and of jobs, whose engine was killed. */
 export function sweepFolders(): void {
   for (const name of readdirSync(tmpdir())) {
-    if (!name.startsWith(folderPrefix)) continue
-    const pid = Number.parseInt(name.slice(folderPrefix.length), 10)
+    const prefix = [folderPrefix, sharedFolderPrefix].find((one) => name.startsWith(one))
+    if (prefix === undefined) continue
+    const pid = Number.parseInt(name.slice(prefix.length), 10)
     if (isAlive(pid)) continue
     try {
       rmSync(join(tmpdir(), name), { recursive: true, force: true })

@@ -36,6 +36,8 @@ export interface Transport {
   progress(): Progress
   memoryBytes(): number
   kill(): void
+  /** From here on its calls see this folder as ./shared. Not for threads. */
+  share?(folder: string): void
 }
 
 /** What a runtime is told at its start; becomes MILLRACE_… variables for a process. */
@@ -47,4 +49,5 @@ export interface LaunchSettings {
   memoryMib: number
   resultBytesMax: number
   logBytesMax: number
+  sharesFolder: boolean
 }

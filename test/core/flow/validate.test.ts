@@ -452,7 +452,21 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     '$.value.early_return',
     'is the id of a step of type rawscript, script, identity in the flow\'s own list, got "a"',
   ],
-  ['a shared folder', flow([], { same_worker: true }), '$.value.same_worker', 'does not share a folder'],
+  [
+    'a spread loop in a flow with a shared folder',
+    flow([{ id: 'l', value: { type: 'forloopflow', iterator: js('[]'), modules: [step('a')], spread: true } }], {
+      same_worker: true,
+    }),
+    '$.value.modules[0].value.spread',
+    'share a folder of one worker',
+  ],
+  [
+    'a deletion before the end',
+    flow([step('a', { delete_after_secs: -1 })]),
+    '$.value.modules[0].delete_after_secs',
+    'from 0 to',
+  ],
+  ['a deletion at half a second', flow([], { delete_after_secs: 0.5 }), '$.value.delete_after_secs', 'expected a whole number'],
   ['a conversation', flow([], { chat_input_enabled: true }), '$.value.chat_input_enabled', 'does not keep conversations'],
   [
     'a failure module by another name',
@@ -613,6 +627,15 @@ describe('what is accepted', () => {
     expect(parsed.value.modules[0]).not.toHaveProperty('retry')
     expect(parsed.value).not.toHaveProperty('failure_module')
     expect(parsed.description).toBe('')
+  })
+
+  test('the older form of a deletion after use', () => {
+    const { value } = parseFlow(
+      flow([step('a', { delete_after_use: true })], { delete_after_use: true, delete_after_secs: 60 }),
+      limits,
+    )
+    expect(value).toMatchObject({ delete_after_secs: 60, modules: [{ delete_after_secs: 0 }] })
+    expect(value).not.toHaveProperty('delete_after_use')
   })
 
   test('older forms: a time-out as a number, no input transforms, retries that leave fields out', () => {
