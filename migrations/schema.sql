@@ -7,7 +7,8 @@ create table workspace (
   id text primary key check (id ~ '^[a-z0-9][a-z0-9_-]{0,49}$'),
   name text not null,
   created_at timestamptz not null default clock_timestamp(),
-  archived boolean not null default false
+  archived boolean not null default false,
+  error_handler json -- {path: 'script/…' | 'flow/…', extra_args, muted_on_cancel, muted_on_user_path}; null: none
 );
 
 create table account (
@@ -469,6 +470,14 @@ create table deletion (
   whole_s integer -- all of it goes so many seconds after its end; null: some of its steps do
 );
 create index deletion_due on deletion (due_at);
+
+-- Failed jobs that the error handler of their workspace was not started for yet. Workers do it: src/worker/afterwards.ts.
+create table failure (
+  job_id uuid primary key,
+  due_at timestamptz not null default clock_timestamp(),
+  missed boolean not null default false -- the handler was not deployed
+);
+create index failure_due on failure (due_at);
 
 -- What a job that ends without a worker is to have deleted: all of it after `whole_s`, the first of it after `first_s`; null: nothing.
 create function deletion_of(version bigint, records json, out first_s integer, out whole_s integer) language sql stable as $$

@@ -7,6 +7,12 @@ import { run, type Queryable } from './db.ts'
 /** A job that retention took has no status, nor what follows it. */
 type Due = { id: string; dueAt: string; wholeS: number | null; elapsedS: number } & (Deletable | { status: null })
 
+/** Is there anything to be done after the end of jobs: handlers to be started (failures.ts), jobs to be deleted? */
+export async function afterwardsDue(on: Queryable): Promise<{ failures: boolean; deletions: boolean }> {
+  const [row] = await run<{ failures: boolean; deletions: boolean }>(on, 'afterwards_due', [])
+  return row!
+}
+
 /** Deletes what is due, of at most so many jobs. Gives how many there were. `now`: null in production (the database's clock decides). */
 export async function deleteDue(on: Queryable, due: { jobsMax: number; now?: Date }): Promise<number> {
   const jobs = await run<Due>(on, 'due_deletions', [due.now ?? null, due.jobsMax])

@@ -92,6 +92,7 @@ export function createCommitter(parts: {
     (client, text, told) => finishJobs(client, workerId, text, told),
     limits.commitsInFlightMax,
     tells,
+    (job) => finishesWaited.push(job), // a failure
   )
   const finishesWaited = createLane<Finished>(
     'finish',
@@ -123,6 +124,8 @@ export function createCommitter(parts: {
     commit: (client: pg.Client, text: string, told: boolean) => Promise<string[]>,
     widthMax: number,
     tells: (batch: Item[]) => boolean = () => false,
+    /** Takes what has become something else; null: this lane. */
+    elsewhere: ((item: Item) => void) | null = null,
   ) {
     const counted = counters[what]
     const waiting: Item[] = []
@@ -215,7 +218,7 @@ export function createCommitter(parts: {
         return
       }
       log.error({ err: error, job: first!.id }, 'the database does not take what a job came to')
-      if (first!.unstorable(messageOf(error))) await send(batch)
+      if (first!.unstorable(messageOf(error))) await (elsewhere ? elsewhere(first!) : send(batch))
       else first!.committed(true, false)
     }
 

@@ -72,7 +72,7 @@ export class Run implements Finished {
   parkUntilMs: number | null = null
   /** So many signals more make it ready before that; 0: none do. */
   wanted = 0
-  /** There is more to do at its end (sql/finish_waited.sql): signals or times are kept for it, it has parts, or is one, or is deleted later. */
+  /** There is more to do at its end (sql/finish_waited.sql): signals or times are kept for it, it has parts, or is one, it failed, or is deleted later. */
   waited: boolean
   /** Where its result is kept. */
   cache: CacheEntry | null = null
@@ -105,6 +105,7 @@ export class Run implements Finished {
     this.#reduced = true
     this.records = this.records.slice(0, this.kept)
     this.status = 'failure'
+    this.waited = true
     this.result = unstorableResult(reason)
     if (this.job.part !== null) this.told = printPartEnd(this.job.args, { how: 'lost' })
     this.print()

@@ -694,7 +694,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.status = status
     run.result = result
     if (run.job.part !== null) run.told = printPartEnd(run.job.args, part)
-    if (run.deleteS !== null) run.waited = true
+    if (run.deleteS !== null || status === 'failure' || status === 'canceled') run.waited = true
     count(run.loaded, status !== 'success')
     if (run.cache !== null && status === 'success') parts.cache.keep(run.cache, result)
     for (const call of run.calls) pool.cancel(call, 'the job is over')

@@ -25,6 +25,7 @@ import {
 import { readSignals, readWaits, type JobPast, type SignalRow, type WaitRow } from '../store/signals.ts'
 import { quitParts } from '../store/parts.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
+import { createTurnMakers } from '../store/turns.ts'
 import { createAfterwards } from './afterwards.ts'
 import { createAnswers } from './answers.ts'
 import { createBindings } from './bindings.ts'
@@ -147,7 +148,11 @@ export function createWorker(parts: WorkerParts): Worker {
       clock.every(journalTickMs, () => living?.runs.journalOld(clock.nowMs())),
       everyAlone(clock, limits.reapMs, upkeep),
       everyAlone(clock, limits.pollMs, pollControl),
-      everyAlone(clock, limits.afterwardsMs, createAfterwards({ db, clock, log })),
+      everyAlone(
+        clock,
+        limits.afterwardsMs,
+        createAfterwards({ db, clock, turnMakers: createTurnMakers(limits), wakeOthers, log }),
+      ),
     ]
     try {
       while (!stop.aborted) await incarnation(stop)

@@ -88,13 +88,14 @@ function pointsIn(recorded: readonly Recorded[]): number {
 /** Statements that write, and that the canonical flows need not come to; and why. */
 const exempt: Record<string, string> = {
   'one statement of an administrator, which no job meets': `
-    archive_script create_workspace delete_flow delete_script member_add member_remove token_delete`,
+    archive_script create_workspace delete_flow delete_script member_add member_remove set_error_handler token_delete`,
   'done only where a partition was dropped, and again every hour': 'delete_old_job_keys',
   'of audit mode, and only for what was refused: a run without a fault has none': 'record_refusals',
   'shown while a step runs, and no part of what a job comes to': 'set_progress set_user_state',
   'one statement of whoever starts a job again; all of it or nothing': 'restart_job',
   'only for loops over several jobs: test/e2e/spread.e2e.test.ts kills a worker among them, the simulation loses the replies':
     'spread_jobs quit_parts',
+  'only where a workspace has an error handler: test/e2e/error_handler.e2e.test.ts kills a worker': 'forget_failures',
   'after the end of jobs, from an entry that goes in the same statement: test/server/deletion.pg.test.ts': 'delete_used',
   'only after a claim whose reply was lost: has runs of its own': 'end_claim_round give_back_unknown',
 }

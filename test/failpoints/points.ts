@@ -42,12 +42,12 @@ export function isReached(lines: string[], fault: Fault): boolean {
 
 // What comes round by itself is the same each time: its first time in each phase of the process' life is enough.
 const regular = new Set([
+  'afterwards_due',
   'append_logs',
   'canceled_jobs',
   'declare_dead',
   'delete_left_signals',
   'delete_left_waits',
-  'due_deletions',
   'heartbeat',
   'load_artifact',
   'load_version',

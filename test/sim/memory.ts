@@ -480,7 +480,7 @@ const statements: Record<string, Statement> = {
     return acceptTurns(store, items<TurnItem>(document))
   },
 
-  due_deletions: () => [],
+  afterwards_due: () => [{ failures: false, deletions: false }],
 
   claim_jobs(store, [workerId, tag, jobsMax, round, suspectAfter, after]) {
     const picked = [...store.jobs.values()].filter(

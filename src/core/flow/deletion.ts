@@ -41,7 +41,7 @@ export function withDeletion(record: JsonText, seconds: number): JsonText {
 /** A record that had such a rule when it was read, printed for another job. */
 export function printKept(record: JobRecord): JsonText {
   const { d, ...rest } = record
-  const text = printRecord(rest as JobRecord)
+  const text = printRecord(rest)
   return d === undefined ? text : withDeletion(text, d)
 }
 

@@ -1,13 +1,28 @@
-// Workspaces: which there are, and making one.
-import { Type } from 'typebox'
+// Workspaces: which there are, making one, and what one does when jobs fail.
+import { Type, type Static } from 'typebox'
 import { addMember, workspacesOf } from '../../store/accounts.ts'
+import { EngineError } from '../../core/errors.ts'
+import { assertStorable, type Json } from '../../core/json.ts'
+import { setErrorHandler, workspaceSettings, type ErrorHandler } from '../../store/failures.ts'
 import { createWorkspace } from '../../store/workspaces.ts'
-import { mustBeAdmin, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
+import { inWorkspace, mustBeAdmin, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
 
 const read: Access = { domain: 'workspaces', action: 'read' }
 const tags = ['workspaces']
 
-export function workspaceRoutes(app: App, { db, identities }: ServerParts): void {
+const ofErrorHandler = Type.Object({
+  path: Type.Optional(
+    Type.Union([Type.String(), Type.Null()], { description: '`script/<path>` or `flow/<path>`; none: no handler any more' }),
+  ),
+  extra_args: Type.Optional(Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()])),
+  muted_on_cancel: Type.Optional(Type.Boolean({ description: 'Not started for canceled jobs' })),
+  muted_on_user_path: Type.Optional(Type.Boolean({ description: 'Not started for what lies under u/' })),
+  error_handler: Type.Optional(Type.Union([Type.String(), Type.Null()], { description: 'The older form of path' })),
+  error_handler_extra_args: Type.Optional(Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()])),
+  error_handler_muted_on_cancel: Type.Optional(Type.Boolean()),
+})
+
+export function workspaceRoutes(app: App, { db, identities, limits }: ServerParts): void {
   app.get(
     '/api/workspaces/list',
     { config: { access: read }, schema: { summary: 'The workspaces you are in', tags } },
@@ -60,4 +75,53 @@ export function workspaceRoutes(app: App, { db, identities }: ServerParts): void
       return reply.code(201).send(`Created workspace ${body.id}`)
     },
   )
+
+  app.post(
+    '/api/w/:ws/workspaces/edit_error_handler',
+    {
+      config: { access: { domain: 'workspaces', action: 'write' } },
+      schema: { summary: 'What is started when a job of the workspace fails', tags, params: inWorkspace, body: ofErrorHandler },
+    },
+    async ({ identity, params, body }, reply) => {
+      mustBeAdmin(identity, params.ws)
+      await setErrorHandler(db.pool, params.ws, errorHandlerOf(body, limits.jsonDepthMax))
+      return reply.send(`Edit error_handler for workspace ${params.ws}`)
+    },
+  )
+
+  app.get(
+    '/api/w/:ws/workspaces/get_settings',
+    { config: { access: read }, schema: { summary: 'The settings of a workspace', tags, params: inWorkspace } },
+    async ({ identity, params }) => {
+      mustBeAdmin(identity, params.ws)
+      const { id, name, errorHandler } = (await workspaceSettings(db.pool, params.ws))!
+      return {
+        workspace_id: id,
+        name,
+        error_handler: errorHandler ?? undefined,
+        error_handler_extra_args: errorHandler?.extra_args ?? undefined,
+        error_handler_muted_on_cancel: errorHandler?.muted_on_cancel ?? false,
+      }
+    },
+  )
+}
+
+/** @throws EngineError E_INVALID, E_JSON */
+function errorHandlerOf(body: Static<typeof ofErrorHandler>, depthMax: number): ErrorHandler | null {
+  const old = body.path === undefined && body.error_handler !== undefined
+  const path = (old ? body.error_handler : body.path) || null
+  if (path === null) return null
+  const at = old ? 'error_handler' : 'path'
+  if (!/^(script|flow)\/[^/]./.test(path)) {
+    const text = `"${path.slice(0, 100)}" names no handler: it is "script/" or "flow/", and the path of one`
+    throw new EngineError('E_INVALID', text, { at: `$.${at}` })
+  }
+  const extra = (old ? body.error_handler_extra_args : body.extra_args) ?? null
+  assertStorable(extra, `$.${old ? 'error_handler_extra_args' : 'extra_args'}`, depthMax)
+  return {
+    path,
+    extra_args: extra as { [name: string]: Json } | null,
+    muted_on_cancel: (old ? body.error_handler_muted_on_cancel : body.muted_on_cancel) ?? false,
+    muted_on_user_path: body.muted_on_user_path ?? false,
+  }
 }

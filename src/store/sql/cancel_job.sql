@@ -20,12 +20,16 @@ with gone as (
          json_build_object('error', json_build_object('name', 'Canceled', 'message', $4::text)),
          coalesce((select json_agg(record order by n) from records), '[]'), created_by, started_at, parent_id, trace, $3, $4
     from gone
-  returning id, version_id, steps
+  returning id, workspace_id, version_id, steps, parent_id
 ), later as (
   insert into deletion (job_id, due_at, whole_s)
   select kept.id, clock_timestamp() + rule.first_s * interval '1 s', rule.whole_s
     from kept, deletion_of(kept.version_id, kept.steps) as rule
    where rule.first_s is not null
+), failed as (
+  insert into failure (job_id)
+  select kept.id from kept join workspace on workspace.id = kept.workspace_id
+   where kept.parent_id is null and workspace.error_handler is not null
 ), needless as (
   update job
      set canceled_by = 'the job it is a part of', canceled_reason = 'that job is over',

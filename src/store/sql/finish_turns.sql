@@ -20,6 +20,10 @@ with done as materialized (
 ), later as (
   insert into deletion (job_id, due_at, whole_s)
   select id, clock_timestamp() + delete_s * interval '1 s', whole_s from ours where delete_s is not null
+), failed as (
+  insert into failure (job_id)
+  select ours.id from ours join workspace on workspace.id = ours.workspace_id
+   where ours.status in ('failure', 'canceled') and ours.parent_id is null and workspace.error_handler is not null
 ), forgotten as (
   delete from job_journal using ours where ours.journaled and job_journal.job_id = ours.id
 ), no_signals as (

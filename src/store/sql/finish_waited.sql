@@ -1,6 +1,6 @@
 -- finish_waited: as finish_jobs, for jobs with more to do at their end: those that have waited (their signals and times go with them),
 -- that have parts (which are asked to stop), parts (src/store/parts.ts), and those of which something is deleted later (`delete_s` seconds after
--- their end the first of it, `whole_s` all). $2 has for a part also `end` (how it ended), `next` (the
+-- their end the first of it, `whole_s` all), and those that failed, which the error handler of their workspace is started for. $2 has for a part also `end` (how it ended), `next` (the
 -- slot of the part that may begin now; null: none) and `refuses` (no other may). Its job is told by a signal, and becomes ready if
 -- it has all it waits for, or this one refuses.
 with done as materialized (
@@ -33,6 +33,10 @@ with done as materialized (
 ), later as (
   insert into deletion (job_id, due_at, whole_s)
   select id, clock_timestamp() + delete_s * interval '1 s', whole_s from ours where delete_s is not null
+), failed as (
+  insert into failure (job_id)
+  select ours.id from ours join workspace on workspace.id = ours.workspace_id
+   where ours.status in ('failure', 'canceled') and ours.parent_id is null and workspace.error_handler is not null
 ), needless as (
   update job
      set canceled_by = 'the job it is a part of', canceled_reason = 'that job is over',
