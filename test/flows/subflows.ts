@@ -1,4 +1,5 @@
 // Flows and scripts that steps name by path.
+import { ts } from '../support/engine.ts'
 import { each, fail, failed, flow, give, script, type FlowCase } from './cases.ts'
 
 const double = { modules: [give('a', 'flow_input.n * 2')] }
@@ -167,6 +168,21 @@ export const subflows: FlowCase[] = [
     modules: [script('s', 'f/nowhere')],
     status: 'failure',
     result: { error: { name: 'NotFound', step_id: 's' } },
+  },
+  {
+    name: 'what a failure module knows of the error, and of its job',
+    modules: [fail('b')],
+    value: {
+      failure_module: ts(
+        'failure',
+        `export const main = (error: Error & { step_id: string }, message: string) => [
+          error.name, error.step_id, error.message === message, error.stack.includes('b failed'), process.env.WM_FLOW_JOB_ID.length,
+        ]`,
+        { error: 'error', message: 'previous_result.error.message' },
+      ),
+    },
+    status: 'failure',
+    result: ['TypeError', 'b', true, true, 36],
   },
   {
     name: 'a script as the failure module',

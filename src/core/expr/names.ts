@@ -28,6 +28,9 @@ export function isRoot(name: string, place: Place): name is Root {
 export const refusedNames: Record<string, string | undefined> = Object.assign(Object.create(null), {
   variable: 'this version does not read variables in expressions; pass the value as a flow input or in flow_env',
   resource: 'this version does not read resources in expressions; pass the value as a flow input or in flow_env',
+  flow_job_id: 'this version does not tell the id of the job in expressions; the code of a step has it as WM_FLOW_JOB_ID',
+  started_at:
+    'this version does not tell in expressions when a job began; the error handler of the workspace is given it (started_at)',
   result:
     'result exists only in stop_after_if, stop_after_all_iters_if, retry_if, sleep and timeout; use previous_result or results.<step id> here',
 })

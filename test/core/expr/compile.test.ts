@@ -128,6 +128,8 @@ const faults: [source: string, message: string][] = [
   ['process.env', "unknown name 'process'"],
   ['typeof require', "unknown name 'require'"],
   ['await variable("u/a")', 'does not read variables'],
+  ['flow_job_id', 'the code of a step has it as WM_FLOW_JOB_ID'],
+  ['[error.message, started_at]', 'the error handler of the workspace is given it'],
   ['resource("u/a").host', 'does not read resources'],
   ['result.x', 'result exists only in stop_after_if'],
   ['import("fs")', 'import and export are not available'],
