@@ -136,8 +136,8 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('decisions-not-recorded', 'what an expression or a draw decided is not in the journal', {
     file: 'src/worker/runs.ts',
-    find: '    run.records.push(\n      printRecord(record, !(only',
-    replace: "    if (record.k !== 'pick') run.records.push(\n      printRecord(record, !(only",
+    find: '    run.records.push(deleteS',
+    replace: "    if (record.k !== 'pick') run.records.push(deleteS",
   }),
   mutant('park-before-its-journal', 'a job is parked without its records', {
     file: 'src/worker/runs.ts',
