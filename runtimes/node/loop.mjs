@@ -9,6 +9,7 @@ import { dirname } from 'node:path'
 import { Writable } from 'node:stream'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { stripVTControlCharacters } from 'node:util'
+import { contextExport, createRounds } from './workflow.mjs'
 
 const flushMs = 1
 const largeChars = 64 << 10
@@ -37,6 +38,8 @@ function newCall(id, scope, jobId, stepJobId, token, traceparent, tracestate) {
     streamBytes: 0,
     over: false,
     startedMs: 0,
+    round: null, // of a workflow: what its body sees
+    keeping: null, // inline steps whose results the engine has not answered yet
   }
 }
 
@@ -55,6 +58,8 @@ export function createLoop({ settings, send, begin, stop }) {
   const calls = new Map()
   const scopes = new Map()
   let main
+  /** Runs the rounds of a workflow; null: `main` is called. */
+  let startRound = null
   let out = []
   let lastFlushMs = 0
   let flushDue = false
@@ -91,6 +96,9 @@ export function createLoop({ settings, send, begin, stop }) {
         case 'cancel':
           cancel(message[1], message[2])
           break
+        case 'kept':
+          calls.get(message[1])?.keeping?.get(message[2])?.()
+          break
         case 'stop':
           flush()
           stop()
@@ -109,7 +117,8 @@ export function createLoop({ settings, send, begin, stop }) {
       const values = []
       for (const name of params) values.push(args[name])
       call.values = values
-      storage.run(call, run, call)
+      if (startRound === null) storage.run(call, run, call)
+      else storage.run(call, startRound, call, message[9])
     } catch (error) {
       failed(call, error)
     }
@@ -127,34 +136,59 @@ export function createLoop({ settings, send, begin, stop }) {
     }
   }
 
-  function succeeded(call, value) {
+  function succeeded(call, value, replacer) {
     if (call.over) return
     let text
     try {
-      text = stringify(value) ?? 'null'
+      text = stringify(value, replacer) ?? 'null'
     } catch (error) {
       const reason = String(error?.message ?? error).split('\n')[0]
       failed(call, named('ResultError', `what main returned cannot be written as JSON: ${reason}; return plain data`))
       return
     }
-    if (text.length * 3 > resultBytesMax && Buffer.byteLength(text) > resultBytesMax) {
-      const size = `what main of ${sourceOf(call.scope)} returned is ${Buffer.byteLength(text)} bytes of JSON`
-      const limit = `the limit is ${resultBytesMax} (MILLRACE_RESULT_BYTES_MAX). Keep it elsewhere, and pass on where it is`
-      failed(call, named('ResultTooLarge', `${size}; ${limit}`))
-      return
-    }
+    if (!fits(text)) failed(call, tooLarge(`what main of ${sourceOf(call.scope)} returned`, text))
+    else answer(call, 'ok', text)
+  }
+
+  function answer(call, type, text) {
     const nowMs = performance.now()
     call.over = true
     calls.delete(call.id)
-    push(['ok', call.id, text, round(nowMs - call.startedMs)], nowMs)
+    push([type, call.id, text, round(nowMs - call.startedMs)], nowMs)
+  }
+
+  function fits(text) {
+    return text.length * 3 <= resultBytesMax || Buffer.byteLength(text) <= resultBytesMax
+  }
+
+  function tooLarge(what, text) {
+    const limit = `the limit is ${resultBytesMax} (MILLRACE_RESULT_BYTES_MAX). Keep it elsewhere, and pass on where it is`
+    return named('ResultTooLarge', `${what} is ${Buffer.byteLength(text)} bytes of JSON; ${limit}`)
   }
 
   function failed(call, error) {
+    if (!call.over) answer(call, 'error', describe(error))
+  }
+
+  /** A round of a workflow is over, and the body waits for this. */
+  function asked(call, info) {
     if (call.over) return
-    const nowMs = performance.now()
-    call.over = true
-    calls.delete(call.id)
-    push(['error', call.id, describe(error), round(nowMs - call.startedMs)], nowMs)
+    let text
+    try {
+      text = stringify(info)
+    } catch (error) {
+      failed(call, named('ArgumentsError', `the arguments of a task cannot be written as JSON: ${error?.message ?? error}`))
+      return
+    }
+    if (!fits(text)) failed(call, tooLarge('what the workflow asks for, arguments of tasks included,', text))
+    else answer(call, 'round', text)
+  }
+
+  /** Never resolves once the call is over. */
+  function keep(call, key, text) {
+    if (!fits(text)) failed(call, tooLarge(`what step "${key}" gave`, text))
+    else if (!call.over) push(['checkpoint', call.id, text, key], performance.now())
+    return new Promise((resolve) => (call.keeping ??= new Map()).set(key, resolve))
   }
 
   function cancel(id, reason) {
@@ -225,6 +259,7 @@ export function createLoop({ settings, send, begin, stop }) {
     }
     if (call.over) return
     if (text.includes('WM_STREAM: ')) text = takeStream(call, text)
+    else if (call.round !== null && text.startsWith('WM_WAC_STEP: ')) return // what the client tells Windmill's own worker
     if (text === '' || call.logBytes > logBytesMax) return
     call.logBytes += text.length
     if (call.logBytes > logBytesMax) text = text.slice(0, logBytesMax + 1) // the engine cuts to the byte and says so
@@ -279,7 +314,7 @@ export function createLoop({ settings, send, begin, stop }) {
   }
 
   function strayError(error) {
-    if (error instanceof Exit) return
+    if (error instanceof Exit || error?.name === 'StepSuspend') return // the second: how the body of a workflow is left
     const call = storage.getStore() ?? (calls.size === 1 ? calls.values().next().value : undefined)
     if (call) failed(call, error)
     else push(['log', 0, `${error?.stack ?? error}\n`], performance.now())
@@ -307,8 +342,13 @@ export function createLoop({ settings, send, begin, stop }) {
     process.setSourceMapsEnabled?.(true)
     try {
       if (readFileSync(settings.code, 'utf8').includes('WM_TOKEN')) sendOwnTokens()
-      main = (await import(pathToFileURL(settings.code).href)).main
-      if (typeof main !== 'function') throw named('LoadError', `${settings.source} exports no function \`main\``)
+      const code = await import(pathToFileURL(settings.code).href)
+      const WorkflowCtx = code[contextExport]
+      main = settings.entry ? code[settings.entry] : (code.main ?? (WorkflowCtx && code.default))
+      if (WorkflowCtx && main?._is_workflow)
+        startRound = createRounds({ WorkflowCtx, main, storage, succeeded, failed, asked, keep })
+      if (typeof main !== 'function')
+        throw named('LoadError', `${settings.source} exports no function \`${settings.entry || 'main'}\``)
     } catch (error) {
       push(['broken', describe(error)], 0)
       flush()
@@ -386,6 +426,8 @@ function ofCall(call, name) {
       return call.jobId
     case 'WM_TOKEN':
       return call.token
+    case 'WM_WAC_INLINE_FAST_PATH':
+      return call.round === null ? undefined : '0' // inline steps are kept by this loop, not by a request
     default:
       return undefined
   }

@@ -11,6 +11,7 @@ export function takeSettings(environment) {
   return {
     code: take('MILLRACE_CODE'),
     params: JSON.parse(take('MILLRACE_PARAMS') || '[]'),
+    entry: take('MILLRACE_ENTRY'),
     source: take('MILLRACE_SOURCE'),
     cell: take('MILLRACE_CELL'),
     dependencies: take('MILLRACE_DEPENDENCIES'),

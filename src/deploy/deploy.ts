@@ -32,6 +32,7 @@ import { createBuilder, sha256, type Made } from './build.ts'
 import { assertPath, dedicatedTag } from './paths.ts'
 import { parseScript, scriptStepId, scriptValue, type ScriptDocument } from './script_document.ts'
 import type { Source } from './source.ts'
+import { paramsOfExport } from './typescript.ts'
 
 export interface Deployer {
   /**
@@ -51,6 +52,8 @@ export interface Deployer {
   /** The same of a part of a version that is deployed: nothing is built again. */
   previewPart(request: { versionId: string; part: FlowPart; by: string }): Promise<Preview>
   previewScript(request: ScriptPreview): Promise<Preview>
+  /** The same of a version of a script that calls another function than `main`. @throws EngineError E_INVALID if it exports none of this name */
+  previewTask(request: { versionId: string; entry: string; by: string }): Promise<Preview>
 }
 
 export interface FlowDeploy {
@@ -186,6 +189,23 @@ export function createDeployer({ db, limits, home }: { db: Database; limits: Lim
       // A worker that is bound to a flow runs what is deployed.
       const goesTo = tag.includes(':') ? 'flow' : tag
       return preview(versionOf({ workspaceId, path, kind: 'flowpreview', tag: goesTo, value: cut, by }, steps), new Map())
+    },
+
+    async previewTask({ versionId, entry, by }) {
+      const { workspaceId, path, kind, tag, value, built } = await loadVersion(db.pool, versionId)
+      const script = value.modules[0]?.value
+      if ((kind !== 'script' && kind !== 'preview') || script?.type !== 'rawscript') {
+        throw new EngineError('E_INVALID', `tasks are functions of scripts, and ${path} is a flow`, { at: 'job_id' })
+      }
+      const params = isNode(script.language as Language) ? await paramsOfExport(script.content, entry) : null
+      if (!params) {
+        const text = `script ${path} exports no function "${entry.slice(0, 100)}"; export what is called as a task`
+        throw new EngineError('E_INVALID', text, { at: 'entrypoint' })
+      }
+      const steps = { [scriptStepId]: { ...built.steps[scriptStepId]!, params, entry } }
+      // A worker that is bound to a script runs what is deployed.
+      const goesTo = tag.includes(':') ? script.language : tag
+      return preview(versionOf({ workspaceId, path, kind: 'preview', tag: goesTo, value, by }, steps), new Map())
     },
 
     async previewScript({ workspaceId, path, content, language, by, lock, tag }) {

@@ -1,7 +1,7 @@
-// Reads the parameters of a TypeScript step's `main`: names in order, and a JSON Schema as far as the types tell.
+// Reads the parameters of a function that a TypeScript step exports: names in order, and a JSON Schema as far as the types tell.
 //   S1. Types known: primitives, literals and unions of them, arrays, tuples, object types, Record, Date, and types and
 //       interfaces declared in the same file. Anything else is {}: every value is allowed.
-import type { BindingPattern, Expression, ParamPattern, Program, Statement } from 'oxc-parser'
+import type { BindingPattern, ExportDefaultDeclarationKind, Expression, ParamPattern, Program, Statement } from 'oxc-parser'
 import type { TSSignature, TSType, TSTypeReference } from 'oxc-parser'
 import type { Json } from '../core/json.ts'
 
@@ -17,9 +17,9 @@ type LocalTypes = Map<string, TSType | TSSignature[]>
 
 const depthMax = 8
 
-/** The parameters of the function exported as `main`; null if this file does not define it as a function. */
-export function mainParameters(program: Program): Parameter[] | null {
-  const params = exportedFunction(program, 'main')
+/** The parameters of the function exported under this name; null if this file does not define it as a function. */
+export function parametersOfExport(program: Program, name: string): Parameter[] | null {
+  const params = exportedFunction(program, name)
   if (!params) return null
   const types = localTypes(program)
   const usual = params.filter((param) => !(param.type === 'Identifier' && param.name === 'this'))
@@ -28,6 +28,8 @@ export function mainParameters(program: Program): Parameter[] | null {
 
 function exportedFunction(program: Program, name: string): ParamPattern[] | null {
   for (const statement of program.body) {
+    if (statement.type === 'ExportDefaultDeclaration' && name === 'default')
+      return defaultFunction(program, statement.declaration)
     if (statement.type !== 'ExportNamedDeclaration') continue
     const found = statement.declaration && declaredFunction(program, statement.declaration, name, 0)
     if (found) return found
@@ -38,6 +40,12 @@ function exportedFunction(program: Program, name: string): ParamPattern[] | null
     }
   }
   return null
+}
+
+function defaultFunction(program: Program, declared: ExportDefaultDeclarationKind): ParamPattern[] | null {
+  if (declared.type === 'FunctionDeclaration') return declared.body ? declared.params : null
+  if (declared.type === 'ClassDeclaration' || declared.type === 'TSInterfaceDeclaration') return null
+  return functionIn(program, declared as Expression, 0)
 }
 
 function localFunction(program: Program, name: string, hops: number): ParamPattern[] | null {
@@ -71,9 +79,23 @@ function functionIn(program: Program, expression: Expression, hops: number): Par
       return functionIn(program, expression.expression, hops)
     case 'Identifier':
       return localFunction(program, expression.name, hops + 1)
+    case 'CallExpression': {
+      if (!isWrapper(expression.callee)) return null
+      for (const inner of expression.arguments) {
+        const found = inner.type === 'SpreadElement' ? null : functionIn(program, inner, hops)
+        if (found) return found
+      }
+      return null
+    }
     default:
       return null
   }
+}
+
+/** windmill-client's `workflow(f)` and `task('f/a/b', f)`, or `wmill.workflow(f)`: called as f is. */
+function isWrapper(callee: Expression): boolean {
+  const named = callee.type === 'MemberExpression' ? callee.property : callee
+  return named.type === 'Identifier' && (named.name === 'workflow' || named.name === 'task')
 }
 
 function parameterOf(param: ParamPattern, index: number, types: LocalTypes): Parameter {

@@ -1,6 +1,7 @@
 // TypeScript and JavaScript steps: one ES module each, with everything it imports bundled in.
 //   T1. Only Node's own modules stay imports. Code reaches no file but its own and those of its installed packages.
 //   T2. The source map is part of the bundle, so stack traces name the user's file and lines.
+//   T3. A step that may be a workflow (windmill-client's `workflow`) exports that client's WorkflowCtx too: the runtime runs its rounds with it.
 import { realpath } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { join, sep } from 'node:path'
@@ -8,7 +9,7 @@ import { build, stop, type BuildFailure, type BuildOptions, type BuildResult, ty
 import { messageOf, type EngineError } from '../core/errors.ts'
 import { isRange, type NpmCache, type Packages } from './npm.ts'
 import { parseTypescript } from './parse.ts'
-import { mainParameters, type Parameter } from './signature.ts'
+import { parametersOfExport, type Parameter } from './signature.ts'
 import { argumentsSchema, codeError, type BuiltCode, type Source } from './source.ts'
 
 type Bundle = BuildResult<{ write: false; metafile: true }>
@@ -21,7 +22,8 @@ const bundleCharsMax = 64 << 20
 const tooDeep = 'it is nested too deeply to be read; divide it into smaller functions or expressions'
 
 /** @throws EngineError E_CODE_INVALID */
-export async function buildTypescript(source: Source, npm: NpmCache): Promise<BuiltCode> {
+export async function buildTypescript(given: Source, npm: NpmCache): Promise<BuiltCode> {
+  const source = withContext(given)
   const found: Packages = new Map()
   const alone = await bundle(source, collectPackages(found), undefined)
   let lock: string | null = null
@@ -35,9 +37,23 @@ export async function buildTypescript(source: Source, npm: NpmCache): Promise<Bu
   return described(source, made, lock)
 }
 
+/** The runtime finds it under this name: runtimes/node/workflow.mjs. */
+const contextExport = '__millrace_WorkflowCtx'
+const clientImport = /\bfrom\s*(['"])((?:npm:\/?)?windmill-client(?:@[^'"/]+)?)\1/
+
+/** Behind the user's code, so that its lines stay. A version of the client without workflows gives undefined. */
+function withContext(source: Source): Source {
+  const from = /\bworkflow\b/.test(source.content) ? clientImport.exec(source.content)?.[2] : undefined
+  if (from === undefined) return source
+  const more = `import * as __millrace_client from '${from}'\nexport const ${contextExport} = __millrace_client.WorkflowCtx`
+  return { ...source, content: `${source.content}\n${more}\n` }
+}
+
 async function described(source: Source, made: Bundle, lock: string | null): Promise<BuiltCode> {
   const output = Object.values(made.metafile.outputs).find((one) => one.entryPoint !== undefined)!
-  if (!output.exports.includes('main')) {
+  const isWorkflow = output.exports.includes(contextExport)
+  const entry = isWorkflow && !output.exports.includes('main') ? 'default' : 'main'
+  if (!output.exports.includes(entry)) {
     throw codeError(source, 'no exported function "main"; export one: export async function main(x: string) { … }')
   }
   const map = textOf(made, '.map')
@@ -47,7 +63,7 @@ async function described(source: Source, made: Bundle, lock: string | null): Pro
     const sizeMiB = (content.length / (1 << 20)).toFixed(0)
     throw codeError(source, `with the packages it imports it has ${sizeMiB} MiB; a step may have ${bundleCharsMax >> 20}`)
   }
-  const parameters = (await parametersOf(source, source.content)) ?? (await parametersOf(source, code))
+  const parameters = (await parametersOf(source, source.content, entry)) ?? (await parametersOf(source, code, entry))
   if (!parameters) {
     throw codeError(
       source,
@@ -64,10 +80,16 @@ async function described(source: Source, made: Bundle, lock: string | null): Pro
   }
 }
 
-async function parametersOf(source: Source, code: string): Promise<Parameter[] | null> {
+/** The names of the parameters of an exported function; null: there is none of this name. */
+export async function paramsOfExport(content: string, name: string): Promise<string[] | null> {
+  const program = await parseTypescript(content)
+  return (program && parametersOfExport(program, name))?.map((parameter) => parameter.name) ?? null
+}
+
+async function parametersOf(source: Source, code: string, entry: string): Promise<Parameter[] | null> {
   const program = await parseTypescript(code)
   try {
-    if (program) return mainParameters(program)
+    if (program) return parametersOfExport(program, entry)
   } catch (error) {
     if (!(error instanceof RangeError)) throw error // else the stack is full
   }

@@ -59,6 +59,22 @@ class WatchedCall implements Call {
     this.#points.reach('runner.result', 'after')
   }
 
+  get checkpoint(): JsonText | null {
+    return this.#call.checkpoint ?? null
+  }
+
+  asked(asks: JsonText, ms: number): void {
+    this.#points.reach('runner.result', 'before')
+    this.#call.asked!(asks, ms)
+    this.#points.reach('runner.result', 'after')
+  }
+
+  checkpointed(key: string, value: JsonText, kept: () => void): void {
+    this.#points.reach('runner.result', 'before')
+    this.#call.checkpointed!(key, value, kept)
+    this.#points.reach('runner.result', 'after')
+  }
+
   logged(text: string): void {
     this.#call.logged(text)
   }

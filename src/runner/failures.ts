@@ -33,6 +33,10 @@ export function tooLargeError(what: string, bytes: number, bytesMax: number): Us
   return { name: 'ResultTooLarge', message }
 }
 
+export function tooDeepError(what: string, depthMax: number): UserError {
+  return { name: 'ResultError', message: `${what} is nested deeper than ${depthMax} levels; flatten it` }
+}
+
 /** Why a runner ended by itself. `stderr` is the last it printed there. */
 export function exitError(exit: Exit, stderr: string, memoryMib: number): UserError {
   if (exit.startFault !== null) return { name: 'RunnerExit', message: `the runner could not be started: ${exit.startFault}` }

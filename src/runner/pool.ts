@@ -109,6 +109,7 @@ class Pool implements RunnerPool {
     const settings = {
       ...code,
       params: spec.params,
+      entry: spec.entry ?? '',
       source: spec.sourceName,
       memoryMib: limits.runnerMemoryMib,
       resultBytesMax: limits.resultBytesMax,

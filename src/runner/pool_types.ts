@@ -12,6 +12,8 @@ export interface RunnerSpec {
   language: Language
   artifactKey: string
   params: string[]
+  /** The exported function that is called; absent: `main`. */
+  entry?: string | undefined
   /** File name shown in stack traces, e.g. `github/triage/normalise.ts`. */
   sourceName: string
   /** Its calls see the folder that they name as ./shared. So a runner has one call at a time, and there are more runners of it. */
@@ -43,11 +45,17 @@ export interface Call {
   readonly logId?: string
   /** Of a spec that shares one: see shared_folder.ts. */
   readonly folder?: string
+  /** Of a workflow: what its steps have come to so far. */
+  readonly checkpoint?: JsonText | null
   succeeded(value: JsonText, ms: number): void
   failed(error: UserError, ms: number): void
   logged(text: string): void
   progressed(percent: number): void
   streamed(text: string): void
+  /** A round of a workflow is over, and asks for this. In place of succeeded and failed. */
+  asked?(asks: JsonText, ms: number): void
+  /** An inline step of a workflow has this result; `kept` is called when it is kept. */
+  checkpointed?(key: string, value: JsonText, kept: () => void): void
 }
 
 export interface Artifact {

@@ -21,6 +21,7 @@ import {
   reportedError,
   stuckError,
   timeoutError,
+  tooDeepError,
   tooLargeError,
 } from './failures.ts'
 import type { Call, RunnerSpec } from './pool_types.ts'
@@ -162,10 +163,13 @@ export class Runner {
     this.#bytes += call.args.length
     if (this.#out.length === 0) this.#dirty(this)
     const scope = call.scope === this.#scope ? this.#scopeId : this.#define(call.scope)
-    const { trace } = call
-    if (trace)
-      this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token, trace.traceparent, trace.tracestate])
-    else this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token])
+    const { trace, checkpoint } = call
+    if (trace || checkpoint) {
+      const message: ToRuntime = ['call', id, scope, call.args, call.jobId, call.stepJobId, call.token]
+      message.push(trace?.traceparent ?? '', trace?.tracestate ?? '')
+      if (checkpoint) message.push(checkpoint)
+      this.#out.push(message)
+    } else this.#out.push(['call', id, scope, call.args, call.jobId, call.stepJobId, call.token])
   }
 
   /** User code may have done anything to the folder that it runs in: then another runner takes the call. */
@@ -221,6 +225,15 @@ export class Runner {
           entry.fail(entry.stopError ?? reportedError(message[2]), Number(message[3]) || 0)
           break
         }
+        case 'round': {
+          const entry = this.#answered(message[1])
+          results++
+          this.#asked(entry, String(message[2]), Number(message[3]) || 0)
+          break
+        }
+        case 'checkpoint':
+          this.#checkpoint(message[1], String(message[2]), String(message[3]))
+          break
         case 'log':
           this.#log(message[1], String(message[2]))
           break
@@ -270,13 +283,38 @@ export class Runner {
     if (entry.stopError !== null) entry.fail(entry.stopError, ms)
     else if (value.length * 3 > resultBytesMax && Buffer.byteLength(value) > resultBytesMax) {
       entry.fail(tooLargeError(`what main of ${this.spec.sourceName} returned`, Buffer.byteLength(value), resultBytesMax), ms)
-    } else if (isDeeper(value, jsonDepthMax)) {
-      const message = `what main returned is nested deeper than ${jsonDepthMax} levels; flatten it`
-      entry.fail({ name: 'ResultError', message }, ms)
-    } else {
+    } else if (isDeeper(value, jsonDepthMax)) entry.fail(tooDeepError('what main returned', jsonDepthMax), ms)
+    else {
       entry.answered = true
       entry.call.succeeded(storable(value), ms)
     }
+  }
+
+  #asked(entry: Entry, asks: string, ms: number): void {
+    const { jsonDepthMax } = this.#limits
+    if (!entry.call.asked) throw new ProtocolFault('a round of what is no workflow')
+    if (entry.stopError !== null) entry.fail(entry.stopError, ms)
+    else if (isDeeper(asks, jsonDepthMax)) entry.fail(tooDeepError('what the workflow asks for', jsonDepthMax), ms)
+    else {
+      entry.answered = true
+      entry.call.asked(storable(asks), ms)
+    }
+  }
+
+  #checkpoint(id: unknown, value: string, key: string): void {
+    const entry = this.entries.get(id as number)
+    if (entry === undefined || entry.answered || entry.stopError !== null) return
+    const { jsonDepthMax } = this.#limits
+    if (!entry.call.checkpointed) throw new ProtocolFault('an inline step of what is no workflow')
+    if (isDeeper(value, jsonDepthMax)) {
+      this.#stop(entry, tooDeepError(`what step "${key}" gave`, jsonDepthMax), performance.now())
+      return
+    }
+    entry.call.checkpointed(storableText(key), storable(value), () => {
+      if (this.entries.get(entry.id) !== entry) return
+      if (this.#out.length === 0) this.#dirty(this)
+      this.#out.push(['kept', entry.id, key])
+    })
   }
 
   #log(id: unknown, text: string): void {

@@ -4,6 +4,7 @@
 //       the strictest of what the flow's steps ask; the machine has the last word (machine.ts, mayAnswer).
 import { randomInt } from 'node:crypto'
 import { EngineError } from '../core/errors.ts'
+import { isAlive } from '../core/flow/machine.ts'
 import { modulesOf } from '../core/flow/modules.ts'
 import type { Answerer } from '../core/flow/plan.ts'
 import { jobIdOf, stepIdOf, stepNumberOf } from '../core/job/ids.ts'
@@ -49,6 +50,32 @@ export async function takeAnswer(on: Queryable, answer: Answer): Promise<void> {
 async function notActive(on: Queryable, workspaceId: string, jobId: string): Promise<EngineError> {
   const outcome = await readOutcome(on, workspaceId, jobId)
   return outcome ? new EngineError('E_CONFLICT', `job ${jobId} is over: nothing waits for an answer`, { at: 'id' }) : noJob(jobId)
+}
+
+/**
+ * What an answer is to: its own id; of one to an approval of a workflow (by its key) the approval, while that waits.
+ * @throws EngineError E_CONFLICT, E_NOT_FOUND
+ */
+export async function waitOfWorkflow(
+  look: Look,
+  { workspaceId, id, stepKey }: { workspaceId: string; id: string; stepKey?: string | undefined },
+): Promise<string> {
+  if (stepKey === undefined) return id
+  const jobId = jobIdOf(id)
+  const n = stepNumberOf(id)
+  const found = await findJob(look, workspaceId, jobId)
+  const history = found.kind === 'job' && found.job.status === null ? await look.histories.of(found.job) : null
+  const minted = history?.numbered(n)
+  // In a task, or in the workflow itself.
+  const task = minted?.kind === 'attempt' ? minted.of.list.cursor : null
+  for (const cursor of history?.state.inside.values() ?? []) {
+    const waits = cursor.ask?.kind === 'approval' && cursor.ask.key === stepKey && cursor.phase === 'suspended'
+    const isOfIt = n === 0 || cursor.parent!.n === n || (task?.ask && task.parent === cursor.parent)
+    if (waits && isOfIt && isAlive(history!.state, cursor)) return stepIdOf(jobId, cursor.n)
+  }
+  throw new EngineError('E_CONFLICT', `approval "${stepKey.slice(0, 100)}" of job ${jobId} does not wait for an answer now`, {
+    at: 'step_key',
+  })
 }
 
 /** An answer to what waits now, without a URL. Of several waits: to the one whose time is over first. */
@@ -123,13 +150,15 @@ export async function approvalInfo(
   ])
   const module = modulesOf(version.value, '$').find((one) => one.module.id === wait.moduleId)?.module
   const suspend = module?.suspend
+  const asked = step.kind === 'inside' && step.inside.past.kind === 'attempt' ? step.inside.past.of.list.cursor.ask : null
+  const ask = asked?.kind === 'approval' ? asked : null
   const result = JSON.parse(foundResultOf(step) ?? 'null') as { description?: Json; default_args?: Json } | null
   return {
     flow_id: jobId,
     step_id: stepId,
     path: version.path,
-    form_schema: (suspend?.resume_form as { schema?: Json } | undefined)?.schema,
-    description: result?.description,
+    form_schema: ask ? formOf(ask.form) : (suspend?.resume_form as { schema?: Json } | undefined)?.schema,
+    description: ask ? ask.description : result?.description,
     default_args: result?.default_args,
     approval_conditions: {
       user_auth_required: wait.by !== 'anyone',
@@ -145,6 +174,11 @@ export async function approvalInfo(
     until: wait.until,
     approvers: [...ofStep, ...ofJob],
   }
+}
+
+/** The form of a workflow's approval: a schema, or an object that has one. */
+function formOf(form: Json | undefined): Json | undefined {
+  return (form as { schema?: Json } | undefined)?.schema ?? form
 }
 
 /** Why this caller may not answer; null if they may. */

@@ -85,7 +85,7 @@ export function hasBegun(history: History, job: Standing): boolean {
 /** A list of modules with everything inside of it. */
 export interface ListTree {
   job: string
-  /** What it is of its step: `#2` of a loop, `branch 0`, `default`, `flow f/a/b`; '' of the job itself. */
+  /** What it is of its step: `#2` of a loop, `branch 0`, `default`, `flow f/a/b`, the key of a task; '' of the job itself. */
   label: string
   /** null: not over. */
   success: boolean | null
@@ -109,6 +109,7 @@ export interface StepTree extends Pick<
 export function treeOf(history: History, list: ListPast, job: Standing): ListTree {
   const { cursor, steps, end } = list
   const status = flowStatusOf(history, list, job)
+  if (cursor.ask) return treeOfAsk(history, list, job)
   const trees = status.modules.map((module, at) => {
     const past = steps.get(cursor.block.steps[at]!)
     return stepTreeOf(history, module, past, job)
@@ -125,6 +126,20 @@ export function treeOf(history: History, list: ListPast, job: Standing): ListTre
     success: end ? end.how !== 'failed' : job.status === null && history.isAlive(list) ? null : job.status === 'success',
     duration_ms: end ? list.endedMs - list.beganMs : null,
     steps: trees,
+  }
+}
+
+/** What a workflow asked for: of a flow, its steps. */
+function treeOfAsk(history: History, list: ListPast, job: Standing): ListTree {
+  const { cursor, steps, end } = list
+  const [attempt] = [...steps.values()].flatMap((past) => past.attempts)
+  const [flow] = cursor.ask!.kind === 'flow' ? (attempt?.bodies ?? []) : []
+  return {
+    job: stepIdOf(job.id, cursor.id),
+    label: labelOf(list),
+    success: end ? end.how !== 'failed' : job.status === null && history.isAlive(list) ? null : job.status === 'success',
+    duration_ms: attempt?.end?.ms ?? (end ? list.endedMs - list.beganMs : null),
+    steps: flow ? treeOf(history, flow, job).steps : [],
   }
 }
 
@@ -152,6 +167,7 @@ function plainText(value: Json | undefined): string {
 
 function labelOf({ cursor, inside }: ListPast): string {
   if (!inside) return ''
+  if (cursor.ask) return cursor.ask.key
   const { run } = inside.of.step
   switch (run.kind) {
     case 'loop':
@@ -311,12 +327,38 @@ class ListView {
 
   /** What an attempt ran as: its code, or the last of its bodies. */
   #attemptId(attempt: AttemptPast): string {
-    return this.#id(attempt.bodies.at(-1)?.cursor.id ?? attempt.n)
+    const { kind } = attempt.of.step.run
+    const isCode = kind === 'code' || kind === 'script'
+    return this.#id((isCode ? undefined : attempt.bodies.at(-1)?.cursor.id) ?? attempt.n)
   }
 
   #id(n: number): string {
     return stepIdOf(this.#job.id, n)
   }
+}
+
+/** How a workflow's tasks, sleeps and approvals went, by their ids. */
+export type WorkflowStatus = Record<
+  string,
+  { name: string; key: string; scheduled_for: string; started_at: string; duration_ms: number | null }
+>
+
+/** undefined: it is no workflow, or asked for nothing yet. */
+export function workflowStatusOf({ bodies, of }: AttemptPast, jobId: string): WorkflowStatus | undefined {
+  const status: WorkflowStatus = {}
+  for (const { cursor, steps, end, beganMs, endedMs } of bodies) {
+    const { ask } = cursor
+    if (!ask) continue
+    const ran = steps.get(of.step.index)?.attempts.at(-1)?.end
+    status[stepIdOf(jobId, cursor.id)] = {
+      name: 'name' in ask ? ask.name : ask.kind,
+      key: ask.key,
+      scheduled_for: new Date(beganMs).toISOString(),
+      started_at: new Date(ran?.at ?? beganMs).toISOString(),
+      duration_ms: ran?.ms ?? (end ? endedMs - beganMs : null),
+    }
+  }
+  return Object.keys(status).length > 0 ? status : undefined
 }
 
 function itemsOf(items: readonly JsonText[] | null): { itered?: Json[]; itered_len?: number } {

@@ -84,7 +84,11 @@ function numbersIn(list: ListPast, numbers: number[]): void {
 
 export async function textOf(look: Look, workspaceId: string, found: Found, withLogs = true): Promise<JsonText> {
   const logs = withLogs ? (await readLogs(look.reads, spanOf(found))).text : ''
-  if (found.kind === 'job') return jobText(found.job, workspaceId, logs, await flowHistoryOf(look, found.job))
+  if (found.kind === 'job') {
+    const { job } = found
+    const workflow = isFlow(job.kind) || !job.steps.includes('"k":"round"') ? null : await look.histories.of(job)
+    return jobText(job, workspaceId, logs, await flowHistoryOf(look, job), workflow)
+  }
   const { inside, id } = found
   const { past } = inside
   if (past.kind === 'attempt') {

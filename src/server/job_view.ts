@@ -10,7 +10,7 @@ import { acceptedAtMs, stepIdOf } from '../core/job/ids.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { JobRow, JobSummary } from '../store/job_reads.ts'
 import { hashOfVersion } from '../store/versions.ts'
-import { flowStatusOf, type FlowStatus } from './flow_status.ts'
+import { flowStatusOf, workflowStatusOf, type FlowStatus, type WorkflowStatus } from './flow_status.ts'
 
 /** A JSON object: what JSON.stringify makes of `plain`, then the members that are text already. */
 export function objectText(plain: object, texts: Record<string, JsonText | undefined>): JsonText {
@@ -78,7 +78,15 @@ export function listedJobText(job: JobSummary, workspaceId: string): JsonText {
   return JSON.stringify(listedJob(job, workspaceId))
 }
 
-export function jobText(job: JobRow, workspaceId: string, logs: string, history: History | null): JsonText {
+/** `history`: of a flow; `workflow`: of a script that is one. */
+export function jobText(
+  job: JobRow,
+  workspaceId: string,
+  logs: string,
+  history: History | null,
+  workflow: History | null = null,
+): JsonText {
+  const attempt = workflow?.root.steps.get(0)?.attempts.at(-1)
   const step = history ? undefined : (JSON.parse(job.value) as FlowValue).modules[0]?.value
   const code = step?.type === 'rawscript' ? step : undefined
   return objectText(
@@ -92,6 +100,7 @@ export function jobText(job: JobRow, workspaceId: string, logs: string, history:
       language: code?.language,
       raw_code: job.kind === 'preview' ? code?.content : undefined,
       flow_status: history ? jobStatusOf(history, job) : undefined,
+      workflow_as_code_status: attempt && workflowStatusOf(attempt, job.id),
     },
     { args: job.args, result: job.result ?? undefined, raw_flow: history ? job.value : undefined },
   )
@@ -175,6 +184,7 @@ export function attemptText(inside: Inside & { past: AttemptPast }, id: string, 
     stepId: step.id,
     language: run.kind === 'code' ? run.built.language : undefined,
     logs,
+    workflow: workflowStatusOf(past, inside.job.id),
   })
   return objectText(shown, { args: past.args ?? '{}', result: resultOf(inside) ?? undefined })
 }
@@ -194,6 +204,7 @@ interface Part {
   language?: string | undefined
   logs?: string
   status?: FlowStatus
+  workflow?: WorkflowStatus | undefined
 }
 
 /** Members that everything inside of a job has in common. */
@@ -222,6 +233,7 @@ function partText(inside: Inside, id: string, workspaceId: string, part: Part): 
     canceled: false,
     logs: part.logs ?? '',
     flow_status: part.status,
+    workflow_as_code_status: part.workflow,
     ...fixed,
   }
   if (success === null) {

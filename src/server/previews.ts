@@ -3,7 +3,9 @@ import { EngineError } from '../core/errors.ts'
 import type { FlowPart } from '../core/flow/part.ts'
 import type { JsonText } from '../core/json.ts'
 import type { Preview } from '../deploy/deploy.ts'
+import { readJob } from '../store/job_reads.ts'
 import { checkJson } from './args.ts'
+import { noJob } from './job_lookup.ts'
 import type { Request, ServerParts } from './parts.ts'
 import type { Target } from './runnables.ts'
 
@@ -105,6 +107,23 @@ async function scriptTarget({ deployer }: ServerParts, request: Request, body: P
 const pathOf = (body: PreviewBody): string | undefined =>
   typeof body.path === 'string' && body.path !== '' ? body.path : undefined
 const tagOf = (body: PreviewBody): string | undefined => (typeof body.tag === 'string' && body.tag !== '' ? body.tag : undefined)
+
+/** A function of the script that a job runs, called as a job of its own: what windmill-client does with a `task` outside of a workflow. */
+export async function taskOf(
+  parts: ServerParts,
+  request: Request,
+  { jobId, entry }: { jobId: string; entry: string },
+): Promise<{ target: Target; args: JsonText }> {
+  const { ws } = request.params as { ws: string }
+  const { args = {} } = objectOf(request, parts.limits.jsonDepthMax) as PreviewBody
+  if (args === null || typeof args !== 'object' || Array.isArray(args))
+    throw new EngineError('E_INVALID', '$.args is not an object', { at: '$.args' })
+  const job = await readJob(parts.db.pool, ws, jobId)
+  if (!job) throw noJob(jobId)
+  const { versionId, tag } = await parts.deployer.previewTask({ versionId: job.versionId, entry, by: request.identity.username })
+  const target = { versionId, tag, priority: job.priority, turns: null, early: false, preprocessed: false }
+  return { target, args: JSON.stringify(args) }
+}
 
 /** What add_batch_jobs runs: something deployed, something given, or nothing at all (`noop`). */
 export async function measuredTarget(parts: ServerParts, request: Request): Promise<Target> {

@@ -90,12 +90,13 @@ export function createPlans(parts: {
       const { built, runtime } = step.run
       // Steps of equal code share a runner: within the version in a dedicated worker, whose runners live and go with it;
       // among all flows in a shared one.
-      const key = `${parts.dedicated ? plan.versionId : 'shared'}:${runtime}:${built.artifactKey}`
+      const entry = built.entry === undefined ? '' : `:${built.entry}`
+      const key = `${parts.dedicated ? plan.versionId : 'shared'}:${runtime}:${built.artifactKey}${entry}`
       let spec = specs.get(key)
       if (!spec) {
         const sourceName = `${plan.path}/${step.id}.${extensions[built.language]}`
-        const { language, artifactKey, params } = built
-        spec = { key, runtime, language, artifactKey, params, sourceName, sharesFolder: false }
+        const { language, artifactKey, params, entry } = built
+        spec = { key, runtime, language, artifactKey, params, entry, sourceName, sharesFolder: false }
         if (plan.sharesFolder) spec = sharingSpec(spec)
         specs.set(key, spec)
       }

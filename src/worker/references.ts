@@ -18,6 +18,8 @@ export interface Reference {
 
 export interface References {
   find(what: Reference): Promise<LoadedPlan | Error>
+  /** A version that was found before. */
+  load(version: string): Promise<LoadedPlan | Error>
   /** A path may name another version now. */
   forget(): void
 }
@@ -47,14 +49,19 @@ export function createReferences(parts: {
     return version
   }
 
+  async function load(version: string): Promise<LoadedPlan | Error> {
+    return plans.loaded(version) ?? (await retrying(() => plans.load(version)))
+  }
+
   return {
+    load,
     async find(what) {
       const version = await versionOf(what)
       if (version === null) {
         const which = what.hash === null ? 'it is not deployed, or archived' : `it has no version ${what.hash}`
         return new Error(`${what.kind} ${what.path}: ${which}`)
       }
-      return plans.loaded(version) ?? (await retrying(() => plans.load(version)))
+      return load(version)
     },
     forget: () => known.clear(),
   }

@@ -6,6 +6,7 @@ import type { Cursor } from '../core/flow/cursor.ts'
 import { errorResult, type Effect, type JobState } from '../core/flow/machine.ts'
 import type { JobRecord } from '../core/flow/records.ts'
 import { printPartEnd } from '../core/flow/spread.ts'
+import { checkpointText } from '../core/flow/workflow.ts'
 import { stepIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
@@ -66,6 +67,8 @@ export class Run implements Finished {
   /** Records on their way to the journal. The run's end waits for them. */
   journaling = 0
   afterJournal: ((run: Run) => void) | null = null
+  /** Inline steps of its workflows that go on once their results are durable (strict). */
+  keeping: (() => void)[] | null = null
   /** It is on its way to be parked. */
   parking = false
   /** By the monotonic clock; null: not at all. */
@@ -78,6 +81,8 @@ export class Run implements Finished {
   cache: CacheEntry | null = null
   /** What steps of it share; '': none does. */
   folder = ''
+  /** Of a task that another job has started: the topmost of those jobs. */
+  rootId: string | null = null
   /** A result to be answered early is on its way to the journal. */
   early = false
   /** Something of it may have to be deleted after its end (core/flow/deletion.ts). By step number: what a script that it called says. */
@@ -159,9 +164,13 @@ export interface Wait {
 /** One call of a step's code. Its methods are what the runner pool calls. */
 export class StepCall implements Call {
   readonly run: Run
+  /** Null: it has its answer. */
+  cursor: Cursor | null
   readonly n: number
   readonly stepId: string
   readonly step: LoadedStep
+  /** Of a script that the step names: its version. */
+  readonly version: string | null
   readonly scope: ScopeEnvironment
   args: JsonText
   readonly jobId: string
@@ -172,14 +181,15 @@ export class StepCall implements Call {
   /** Where its result is kept. */
   readonly cache: CacheEntry | null
   readonly #driver: Driver
-  #pieces = 0
+  #pieces: number
 
   constructor(
     driver: Driver,
     run: Run,
-    n: number,
+    cursor: Cursor,
     stepId: string,
     step: LoadedStep,
+    version: string | null,
     scope: ScopeEnvironment,
     args: JsonText,
     token: string,
@@ -189,18 +199,29 @@ export class StepCall implements Call {
   ) {
     this.#driver = driver
     this.run = run
-    this.n = n
+    this.cursor = cursor
+    this.n = cursor.n
     this.stepId = stepId
     this.step = step
+    this.version = version
     this.scope = scope
     this.args = args
     // Code that cannot see its environment is not told who it is.
-    this.jobId = token === '' ? '' : run.id
+    this.jobId = token === '' ? '' : (run.rootId ?? run.id)
     this.stepJobId = token === '' ? '' : isScript(run.loaded!) ? run.id : this.logId
     this.token = token
     this.timeoutMs = timeoutMs
     this.trace = trace
     this.cache = cache
+    this.#pieces = cursor.workflow === null ? 0 : cursor.workflow.rounds * roundPieces
+  }
+
+  /** Of a workflow: what its body has come to when this call is sent, or sent again. */
+  get checkpoint(): JsonText | null {
+    if (this.cursor === null) return null
+    const { ask, parent, workflow } = this.cursor
+    if (ask?.kind === 'task') return checkpointText(parent!.workflow!, this.run.id, ask.key)
+    return workflow && checkpointText(workflow, this.run.id, null)
   }
 
   get folder(): string {
@@ -220,7 +241,7 @@ export class StepCall implements Call {
       { k: 'ok', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, v: value },
       this,
     )
-    this.args = '' // see Run.#sever
+    this.#sever()
   }
 
   failed(error: UserError, ms: number): void {
@@ -232,7 +253,24 @@ export class StepCall implements Call {
       { k: 'err', n: this.n, s: this.stepId, at: Math.round(this.#driver.nowMs() - ms), ms, e: error },
       this,
     )
+    this.#sever()
+  }
+
+  asked(asks: JsonText, ms: number): void {
+    this.step.meter.took(ms)
+    if (this.trace) this.trace.end(null)
+    this.#driver.asked(this, asks, ms)
+    this.#sever()
+  }
+
+  checkpointed(key: string, value: JsonText, kept: () => void): void {
+    this.#driver.checkpointed(this, key, value, kept)
+  }
+
+  /** See Run.#sever. */
+  #sever(): void {
     this.args = ''
+    this.cursor = null
   }
 
   logged(text: string): void {
@@ -254,7 +292,14 @@ export interface Driver {
   take(run: Run, record: JobRecord, call: StepCall | null): void
   say(call: StepCall, channel: 0 | 1, n: number, text: string): void
   progress(call: StepCall, percent: number): void
+  /** A round of a workflow is over. */
+  asked(call: StepCall, asks: JsonText, ms: number): void
+  /** An inline step of a workflow has a value; its body goes on with `kept`. */
+  checkpointed(call: StepCall, key: string, value: JsonText, kept: () => void): void
 }
+
+/** Pieces of output are numbered per step, and each round of a workflow has so many numbers. */
+const roundPieces = 1 << 15
 
 /** A record on its way to the journal; the last one of a strict step lets the run go on. */
 export class JournalEntry implements Journaled {

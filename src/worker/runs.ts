@@ -15,6 +15,7 @@ import { advance, deletionIn, errorResult, fold, isAlive, itemsOf, newState, ope
 import type { CodeRun, LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
 import { partArgsOf, partDeletionOf, partsOf, printPartEnd, spreadOf, type PartEnd } from '../core/flow/spread.ts'
+import { parseAsks, type Workflow } from '../core/flow/workflow.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
@@ -44,6 +45,8 @@ export interface RunsParts {
   tracing: Tracing
   /** A token for user code of this job (WM_TOKEN). */
   issueToken(job: { jobId: string; workspaceId: string; createdBy: string }): string
+  /** The topmost job that has started this one, through others perhaps. */
+  rootOf(workspaceId: string, jobId: string): Promise<string>
   setProgress(stepJobId: string, percent: number): void
   /** It has begun a flow of this version inside; told once per version, until it is committed or dropped. */
   onBegun(versionId: string): void
@@ -85,7 +88,7 @@ export interface Runs {
 export function createRuns(parts: RunsParts): Runs {
   const { clock, limits, pool, plans, committer, counters } = parts
   const runs = new Map<string, Run>()
-  const driver: Driver = { nowMs: clock.nowMs, take, say, progress }
+  const driver: Driver = { nowMs: clock.nowMs, take, say, progress, asked, checkpointed }
   const journalEnds: JournalEnds = { durable, refused: drop, unstorable }
   /** It is no longer held. False if it left before: a dropped run whose commit is answered late, say. */
   const leave = (run: Run): boolean => {
@@ -124,7 +127,8 @@ export function createRuns(parts: RunsParts): Runs {
       const { cacheMs } = loaded.plan
       if (cacheMs !== null && job.part === null)
         run.cache = { key: cacheKey(loaded.plan.workspaceId, `job ${job.version_id}`, job.args), ttlMs: cacheMs }
-      if (past) resume(run, loaded, past)
+      if (loaded.plan.isTask) startTask(run, loaded, past).catch((error: unknown) => fault(run, error))
+      else if (past) resume(run, loaded, past)
       else if (run.cache) startCached(run, loaded, run.cache).catch((error: unknown) => fault(run, error))
       else begin(run, loaded)
     } catch (error) {
@@ -144,6 +148,14 @@ export function createRuns(parts: RunsParts): Runs {
     const effects: Effect[] = []
     run.state = open(loaded.plan, args, limits, planOf, effects, null, part)
     act(run, effects)
+  }
+
+  /** Its code is told that it is part of another job: windmill-client starts a task of a script once, not again in the task. */
+  async function startTask(run: Run, loaded: LoadedPlan, past: JobPast | null): Promise<void> {
+    run.rootId = await parts.rootOf(loaded.plan.workspaceId, run.id)
+    if (run.over) return
+    if (past) resume(run, loaded, past)
+    else begin(run, loaded)
   }
 
   /** A flow or script with cache_ttl: its result may be there. */
@@ -278,8 +290,9 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   function goOn(run: Run): void {
-    const effects = run.held
-    run.held = null
+    const { held: effects, keeping } = run
+    run.held = run.keeping = null
+    if (keeping && !run.over) for (const kept of keeping) kept()
     if (effects && !run.over) act(run, effects)
   }
 
@@ -426,7 +439,7 @@ export function createRuns(parts: RunsParts): Runs {
     return plan === run.loaded!.plan ? run.loaded! : run.flows!.get(plan.versionId)!
   }
 
-  /** The run has begun this flow inside, and keeps it as long as it is held. */
+  /** The run has begun this version inside, and keeps it as long as it is held. */
   function keepFlow(run: Run, loaded: LoadedPlan): void {
     const { versionId } = loaded.plan
     const flows = (run.flows ??= new Map())
@@ -445,16 +458,25 @@ export function createRuns(parts: RunsParts): Runs {
     let args: JsonText
     let timeoutMs = limits.stepTimeoutMs
     try {
-      args = isScript(own) ? cursor.flowInputText() : bind(cursor, own.steps[step.index]!.inputs)
+      args = argsOf(own, cursor, step.index)
       assertSize(args, limits.resultBytesMax)
+      if (cursor.workflow !== null) assertCheckpoint(cursor.workflow, limits)
       if (step.timeout) timeoutMs = timeoutOf(step.timeout.value(cursor), limits)
     } catch (error) {
       take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
       return
     }
-    const cacheMs = step.cacheMs ?? (loaded === own ? null : loaded.plan.cacheMs)
-    if (cacheMs === null) send(run, effect, code, args, timeoutMs, null)
+    const cacheMs = step.cacheMs ?? (loaded === own || cursor.ask?.kind === 'task' ? null : loaded.plan.cacheMs)
+    if (cacheMs === null) send(run, effect, loaded, code, args, timeoutMs, null)
     else sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) => fault(run, error))
+  }
+
+  /** What main is called with. */
+  function argsOf(own: LoadedPlan, cursor: Cursor, index: number): JsonText {
+    const { ask, workflow } = cursor
+    if (ask?.kind === 'task') return argsOf(own, cursor.parent!, index)
+    if (ask && 'args' in ask) return JSON.stringify(ask.args)
+    return workflow?.args ?? (isScript(own) ? cursor.flowInputText() : bind(cursor, own.steps[index]!.inputs))
   }
 
   async function sendUnlessCached(
@@ -468,7 +490,9 @@ export function createRuns(parts: RunsParts): Runs {
   ): Promise<void> {
     const { step, n } = effect
     const { built } = code.step.run as CodeRun
-    const what = `step ${loaded.plan.path} ${code.step.id} ${built.artifactKey}`
+    const { ask } = effect.cursor
+    const task = ask?.kind === 'task' ? ` task ${ask.name} ${JSON.stringify(ask.args)}` : ''
+    const what = `step ${loaded.plan.path} ${code.step.id} ${built.artifactKey}${task}`
     const entry = { key: cacheKey(loaded.plan.workspaceId, what, args), ttlMs }
     run.loading += 1
     const value = await parts.cache.find(entry.key)
@@ -476,12 +500,13 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     if (value !== null) take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: value, cached: true }, null)
     else if (closing) giveBackNow(run)
-    else send(run, effect, code, args, timeoutMs, entry)
+    else send(run, effect, loaded, code, args, timeoutMs, entry)
   }
 
   function send(
     run: Run,
     effect: Effect & { e: 'start' },
+    loaded: LoadedPlan,
     code: LoadedStep,
     args: JsonText,
     timeoutMs: number,
@@ -497,9 +522,10 @@ export function createRuns(parts: RunsParts): Runs {
     const made = new StepCall(
       driver,
       run,
-      n,
+      cursor,
       step.id,
       code,
+      loaded === own ? null : loaded.plan.versionId,
       environment,
       args,
       token,
@@ -513,8 +539,11 @@ export function createRuns(parts: RunsParts): Runs {
 
   /** A step that names a script: its version is found, and its code run. */
   async function callScript(run: Run, effect: Effect & { e: 'start' }, script: ScriptRun): Promise<void> {
-    const { step, n } = effect
-    const loaded = await referred(run, { kind: 'script', path: script.path, hash: script.hash }, effect.cursor)
+    const { cursor, step, n } = effect
+    const pinned = (cursor.ask?.kind === 'task' ? cursor.parent! : cursor).workflow?.version ?? null
+    const loaded = await (pinned === null
+      ? referred(run, { kind: 'script', path: script.path, hash: script.hash }, cursor)
+      : referredVersion(run, pinned))
     if (run.over) return
     if (loaded instanceof Error) {
       take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: referenceError(loaded) }, null)
@@ -522,6 +551,7 @@ export function createRuns(parts: RunsParts): Runs {
     }
     const { deleteS } = loaded.plan
     if (deleteS !== null) (run.deletes ??= new Map()).set(n, deleteS)
+    if (cursor.ask) keepFlow(run, loaded) // nobody could tell that it would be called
     call(run, effect, loaded, 0)
   }
 
@@ -536,7 +566,7 @@ export function createRuns(parts: RunsParts): Runs {
       record.version = loaded.plan.versionId
       keepFlow(run, loaded)
       try {
-        record.args = bind(cursor, loadedOf(run, cursor).steps[step.index]!.inputs)
+        record.args = argsOf(loadedOf(run, cursor), cursor, step.index)
         assertSize(record.args, limits.resultBytesMax)
       } catch (error) {
         record.error = expressionError(error)
@@ -556,6 +586,16 @@ export function createRuns(parts: RunsParts): Runs {
       const found = await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
       // They are counted as jobs, and a step is none.
       return !(found instanceof Error) && found.plan.turned ? new LimitedInside(what) : found
+    } finally {
+      run.loading -= 1
+    }
+  }
+
+  /** The rounds of a workflow that a step names are of one version. */
+  async function referredVersion(run: Run, version: string): Promise<LoadedPlan | Error> {
+    run.loading += 1
+    try {
+      return await parts.references.load(version)
     } finally {
       run.loading -= 1
     }
@@ -747,6 +787,47 @@ export function createRuns(parts: RunsParts): Runs {
     parts.onDropped(run)
   }
 
+  function asked(call: StepCall, text: JsonText, ms: number): void {
+    const { run, cursor, n, stepId: s, version } = call
+    const asks = parseAsks(text, limits)
+    const atMs = Math.round(clock.nowMs() - ms)
+    if (!Array.isArray(asks)) {
+      take(run, { k: 'err', n, s, at: atMs, ms, e: asks }, call)
+      return
+    }
+    const record: JobRecord & { k: 'round' } = { k: 'round', n, s, at: atMs, ms, asks }
+    if (!cursor!.workflow?.rounds) {
+      if (version !== null) record.version = version
+      if (!isRepeatable(run, cursor!)) record.args = call.args
+    }
+    take(run, record, call)
+  }
+
+  /** Would its arguments be the same if they were bound again? */
+  function isRepeatable(run: Run, cursor: Cursor): boolean {
+    const own = loadedOf(run, cursor)
+    return (
+      cursor.ask !== null || isScript(own) || own.steps[cursor.step!.index]!.inputs.every(({ expression }) => expression.pure)
+    )
+  }
+
+  function checkpointed(call: StepCall, key: string, v: JsonText, kept: () => void): void {
+    const { run, n, stepId: s } = call
+    if (run.over) return
+    try {
+      answer(run, { k: 'inline', n, s, at: Math.round(clock.nowMs()), key, v }, [])
+    } catch (error) {
+      fault(run, error)
+      return
+    }
+    if (!run.loaded!.plan.strict) {
+      kept()
+      return
+    }
+    ;(run.keeping ??= []).push(kept)
+    journal(run, goOn)
+  }
+
   function say(call: StepCall, channel: 0 | 1, n: number, text: string): void {
     committer.log({ id: call.logId, channel, n, text })
   }
@@ -861,6 +942,18 @@ class LimitedInside extends Error {
 function referenceError(error: Error): UserError {
   return { name: error instanceof LimitedInside ? error.name : 'NotFound', message: error.message }
 }
+
+/** Each round is sent all that came before. */
+function assertCheckpoint({ chars }: Workflow, { resultBytesMax }: Limits): void {
+  if (chars <= checkpointResults * resultBytesMax) return
+  const limit = `the limit is ${checkpointResults} times MILLRACE_RESULT_BYTES_MAX`
+  throw new StepFault(
+    'ArgumentsTooLarge',
+    `what its tasks and steps gave so far is ${chars} characters of JSON; ${limit}. Keep what is large elsewhere, and return where it is`,
+  )
+}
+
+const checkpointResults = 4
 
 /** Each part has a copy of what its iterations see. */
 function assertParts(parts: readonly JsonText[], bytesMax: number): void {

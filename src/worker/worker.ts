@@ -22,6 +22,7 @@ import {
   type ClaimedJob,
   type JournalRow,
 } from '../store/jobs.ts'
+import { rootJobOf } from '../store/job_reads.ts'
 import { readSignals, readWaits, type JobPast, type SignalRow, type WaitRow } from '../store/signals.ts'
 import { quitParts } from '../store/parts.ts'
 import type { JobTokens } from '../store/job_tokens.ts'
@@ -202,6 +203,7 @@ export function createWorker(parts: WorkerParts): Worker {
       tracing,
       issueToken: ({ jobId, workspaceId, createdBy }) =>
         parts.tokens.issue({ jobId, workspaceId, email: createdBy, ttlMs: limits.stepTimeoutMs + tokenExtraMs }),
+      rootOf: async (workspaceId, jobId) => (await retrying(() => rootJobOf(db.pool, workspaceId, jobId))) ?? jobId,
       setProgress: progress.set,
       onBegun: bindings.entered,
       onCommitted: (run, silent) => {

@@ -9,8 +9,9 @@ import { loops } from './loops.ts'
 import { spreads } from './spread.ts'
 import { subflows } from './subflows.ts'
 import { waiting } from './waiting.ts'
+import { workflows } from './workflows.ts'
 
-const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, spreads, waiting }
+const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, spreads, waiting, workflows }
 // Dedicated workers have a runner per version: so many flows at a time.
 const together = 12
 

@@ -49,6 +49,7 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     cacheMs: value.cache_ttl ? value.cache_ttl * 1_000 : null,
     deleteS,
     deletes: deleteS !== null || planner.steps.some((step) => step.deleteS !== null),
+    isTask: Object.values(version.built.steps).some(({ entry }) => entry !== undefined),
   }
 }
 

@@ -9,6 +9,7 @@ import type { Scope } from '../expr/expression.ts'
 import type { Json, JsonText } from '../json.ts'
 import type { Block, Plan, PlanStep } from './plan.ts'
 import type { Approval, PickKind } from './records.ts'
+import type { Ask, Workflow } from './workflow.ts'
 
 /** What a cursor waits for: see M2 of machine.ts. */
 export type Phase =
@@ -90,6 +91,10 @@ export class Cursor implements Scope {
   inner: Inner | null = null
   /** What the last suspend was answered with. */
   approvals: readonly Approval[] | null = null
+  /** Of a step that is a workflow, from the first that its body came to. */
+  workflow: Workflow | null = null
+  /** What a workflow asked for, and this cursor is. */
+  ask: Ask | null = null
   #inputText: JsonText | null = null
   #parsed: Map<JsonText, Json> | null = null
 

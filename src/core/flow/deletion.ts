@@ -10,6 +10,7 @@ import { argsOfEvent, isEvent } from './event.ts'
 import { printRecord, type JobRecord } from './records.ts'
 import type { JobStatus } from './machine.ts'
 import type { PartEnd } from './spread.ts'
+import { withoutValues } from './workflow.ts'
 
 /** Stands where a value was. */
 export const deletedText = '[deleted after use]'
@@ -113,7 +114,10 @@ function emptied(record: StoredRecord): object {
       // A preprocessor's value is the flow's input, which is an object.
       return { v: record.s === 'preprocessor' ? {} : deletedText }
     case 'cached':
+    case 'inline':
       return { v: deletedText }
+    case 'round':
+      return { asks: record.asks.map(withoutValues) }
     case 'err':
       return { e: withoutText(record.e) }
     case 'items':

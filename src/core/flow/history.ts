@@ -54,8 +54,10 @@ export interface AttemptPast {
   readonly bodies: ListPast[]
   /** Of a loop that has items: them. */
   items: readonly JsonText[] | null
-  /** How code ended. */
+  /** How code ended; of a workflow that had several rounds, counted from the first. */
   end: (JobRecord & { k: 'ok' | 'err' }) | null
+  /** Of a workflow: when its first round was called. */
+  firstMs: number | null
   readonly beganMs: number
   endedMs: number
   /** Of the attempt that was asked for, where no JavaScript is needed to know them. */
@@ -126,7 +128,13 @@ export class History implements Witness {
       if (cursor && attempt?.kind === 'attempt') {
         attempt.end = record
         attempt.endedMs = this.#nowMs
+        const { firstMs } = attempt
+        if (firstMs !== null) attempt.end = { ...record, at: firstMs, ms: record.at + record.ms - firstMs }
       }
+    } else if (record.k === 'round') {
+      this.#nowMs = Math.max(this.#nowMs, record.at + record.ms)
+      const attempt = this.#numbered.get(record.n)
+      if (attempt?.kind === 'attempt') attempt.firstMs ??= record.at
     } else if (list && cursor.step && !(record.k === 'pick' && (record.w === 'break' || record.w === 'flow'))) {
       this.#come(list, cursor.step)
     }
@@ -192,6 +200,7 @@ export class History implements Witness {
       bodies: [],
       items: null,
       end: null,
+      firstMs: null,
       beganMs: this.#nowMs,
       endedMs: this.#nowMs,
       args: cursor.n === this.#options.argsOf ? argsOf(cursor) : null,
@@ -242,6 +251,8 @@ export class History implements Witness {
 
 /** What the step is called with, as far as that needs no JavaScript. */
 function argsOf(cursor: Cursor): JsonText | null {
+  const { ask } = cursor
+  if (ask) return 'args' in ask ? JSON.stringify(ask.args) : '{}'
   const { plan } = cursor.frame
   if (plan.kind === 'script' || plan.kind === 'preview') return cursor.flowInputText()
   const { inputs } = cursor.step!

@@ -6,7 +6,8 @@
 //         spreading  spread          its iterations become jobs
 //         joining    signal          those jobs are over
 //         call       call            which version of a flow runs, with which arguments
-//         running    ok | err        step n of this cursor is with a runner
+//         running    ok | err        step n of this cursor is with a runner; of a workflow also
+//                    inline | round  a step inside of it is over; it asks for what runs inside of it
 //         asleep     wake            the wait before the next attempt
 //         resting    wake            the wait after the step
 //         suspended  signal | wake   answers to the step; wake: its time is over
@@ -27,6 +28,7 @@ import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } 
 import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
 import type { Approval, JobRecord, PickKind } from './records.ts'
 import { parsePart, partsOf, readPartEnd, type PartEnd, type Spread } from './spread.ts'
+import { approvalText, complete, newWorkflow, stepOfAsk, type Ask, type Workflow } from './workflow.ts'
 
 export const jobStatuses = ['success', 'failure', 'canceled', 'skipped'] as const
 export type JobStatus = (typeof jobStatuses)[number]
@@ -179,6 +181,16 @@ export function advance(state: JobState, record: JobRecord, effects: Effect[]): 
       if (cursor) failed(state, cursor, record.e, null, effects)
       return
     }
+    case 'inline': {
+      const cursor = runningNow(state, record.n)
+      if (cursor) complete(workflowOf(cursor), record.key, record.v)
+      return
+    }
+    case 'round': {
+      const cursor = runningCursor(state, record.n)
+      if (cursor) asked(state, cursor, record, effects)
+      return
+    }
     case 'pick': {
       const cursor = waitingCursor(state, record.c, record.s, record.w)
       if (cursor) picked(state, cursor, record, effects)
@@ -273,15 +285,18 @@ function shown(value: Json): string {
 // ── Which cursor a record is for ──
 
 function runningCursor(state: JobState, n: number): Cursor | null {
-  const { root } = state
-  if (root.n === n && root.phase === 'running') return root
-  const cursor = state.runningAt.get(n)
+  const cursor = runningNow(state, n)
   if (cursor) {
-    state.runningAt.delete(n)
+    if (cursor !== state.root) state.runningAt.delete(n)
     return cursor
   }
   assert(n <= state.started, `no step ${n} was started; the last one is ${state.started}`)
   return null
+}
+
+/** The same, and it goes on running. */
+function runningNow({ root, runningAt }: JobState, n: number): Cursor | null {
+  return root.n === n && root.phase === 'running' ? root : (runningAt.get(n) ?? null)
 }
 
 /** The cursor that a record names (R4 of records.ts); null: it is gone, or there never was one. */
@@ -291,11 +306,12 @@ function cursorNamed(state: JobState, id: number | undefined): Cursor | null {
 
 /** The cursor that a record moves on; null: none any more, or all of them. */
 export function takerOf(state: JobState, record: JobRecord): Cursor | null {
-  const { root, runningAt } = state
   switch (record.k) {
     case 'ok':
     case 'err':
-      return root.phase === 'running' && root.n === record.n ? root : (runningAt.get(record.n) ?? null)
+    case 'inline':
+    case 'round':
+      return runningNow(state, record.n)
     case 'signal':
       return record.n < 0 ? (state.joins?.get(-record.n) ?? null) : null
     case 'pick':
@@ -443,6 +459,7 @@ function start(state: JobState, cursor: Cursor, effects: Effect[]): void {
   cursor.last = cursor.input
   cursor.error = isFailing(cursor) ? cursor.frame.error : null
   cursor.n = n
+  if (cursor.workflow) cursor.workflow = null // another attempt begins anew
   state.witness?.started(cursor)
   switch (step.run.kind) {
     case 'loop':
@@ -464,10 +481,16 @@ function start(state: JobState, cursor: Cursor, effects: Effect[]): void {
       effects.push({ e: 'call', cursor, step })
       return
     default:
-      cursor.phase = 'running'
-      if (cursor !== state.root) state.runningAt.set(n, cursor)
-      effects.push({ e: 'start', cursor, step, n })
+      call(state, cursor, effects)
   }
+}
+
+/** Its code is called. */
+function call(state: JobState, cursor: Cursor, effects: Effect[]): void {
+  const { n } = cursor
+  cursor.phase = 'running'
+  if (cursor !== state.root) state.runningAt.set(n, cursor)
+  effects.push({ e: 'start', cursor, step: cursor.step!, n })
 }
 
 /** A number for a step, an iteration or a branch; null if the job has had all: then it is over. */
@@ -731,6 +754,10 @@ function iterationOf(owner: Cursor, slot: number): Iteration | null {
 function bodyEnded(state: JobState, owner: Cursor, body: Cursor, end: End, effects: Effect[]): void {
   const { inner, step } = owner
   if (!inner) return
+  if (body.ask) {
+    askEnded(state, owner, inner, body, body.ask, end, effects)
+    return
+  }
   const { run } = step!
   if (run.kind === 'loop' && end.how === 'done' && step!.stopAfterIf) {
     // The iteration is asked for, before it counts.
@@ -852,6 +879,69 @@ function errorOf({ errors, results, parts, count }: Inner): UserError {
   return { name: 'MultipleErrors', message: `${errors.length} of ${parts ? count : results.length} failed`, errors }
 }
 
+// ── Workflows ──
+
+function workflowOf(cursor: Cursor): Workflow {
+  return (cursor.workflow ??= newWorkflow())
+}
+
+/** A round is over: what it asks for begins, all at once. */
+function asked(state: JobState, owner: Cursor, record: JobRecord & { k: 'round' }, effects: Effect[]): void {
+  const workflow = workflowOf(owner)
+  workflow.rounds += 1
+  workflow.version ??= record.version ?? null
+  workflow.args ??= record.args ?? null
+  const { asks } = record
+  owner.inner = { ...innerOf(asks.length, asks.length, null), next: asks.length, active: asks.length }
+  owner.phase = 'inside'
+  for (const [slot, ask] of asks.entries()) {
+    const n = nextNumber(state, owner.step!, effects)
+    if (n === null) return
+    const body = new Cursor(n, owner.frame, noBlock, owner.input, owner, slot, null)
+    body.ask = ask
+    body.step = stepOfAsk(ask, owner.step!)
+    body.n = n
+    state.inside.set(n, body)
+    state.witness?.started(body)
+    beginAsk(state, body, body.step, ask, effects)
+  }
+}
+
+/** There are no modules behind what was asked for. */
+const noBlock: Block = { steps: [] }
+
+function beginAsk(state: JobState, body: Cursor, step: PlanStep, ask: Ask, effects: Effect[]): void {
+  switch (ask.kind) {
+    case 'sleep':
+      body.phase = 'resting'
+      effects.push({ e: 'sleep', cursor: body, step, ms: ask.ms })
+      return
+    case 'approval':
+      wait(state, body, step.suspend!, effects)
+      return
+    case 'flow':
+      body.phase = 'call'
+      effects.push({ e: 'call', cursor: body, step })
+      return
+    default:
+      call(state, body, effects)
+  }
+}
+
+/** One of what a round asked for is over; after the last of them comes the next round. */
+function askEnded(state: JobState, owner: Cursor, inner: Inner, body: Cursor, ask: Ask, end: End, effects: Effect[]): void {
+  if (end.how === 'failed' && ask.kind === 'approval') {
+    failed(state, owner, end.error, null, effects)
+    return
+  }
+  const result = end.how === 'failed' ? { n: body.n, error: end.error } : ask.kind === 'sleep' ? 'null' : end.value
+  complete(workflowOf(owner), ask.key, result)
+  inner.active -= 1
+  if (inner.active > 0) return
+  owner.inner = null
+  call(state, owner, effects)
+}
+
 // ── Parts ──
 
 function spread(state: JobState, cursor: Cursor, record: JobRecord & { k: 'spread' }, effects: Effect[]): void {
@@ -939,11 +1029,16 @@ function wait(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect
 function takeEarly(state: JobState, cursor: Cursor, suspend: Suspend): boolean {
   let enough = false
   state.early = state.early!.filter(({ n, approval }) => {
-    if (enough || (n !== 0 && n !== cursor.n) || !mayAnswer(suspend, approval)) return true
+    if (enough || !isTo(n, cursor) || !mayAnswer(suspend, approval)) return true
     enough = counts(cursor, approval, suspend)
     return false
   })
   return enough
+}
+
+/** Is an answer to step n (0: whatever waits) one to this cursor? What asks inside of a workflow is asked for by the workflow too. */
+function isTo(n: number, cursor: Cursor): boolean {
+  return n === 0 || n === cursor.n || (cursor.ask !== null && n === cursor.parent!.n)
 }
 
 /** Servers refuse the others where they know what waits; whoever answers ahead of a wait is judged here. */
@@ -977,7 +1072,7 @@ function signaled(state: JobState, record: JobRecord & { k: 'signal' }, effects:
 
 /** The cursor that waits for this answer to step n; for n = 0 the one that has waited longest. */
 function suspendedAt(state: JobState, n: number, approval: Approval): Cursor | null {
-  const found = suspendedIn(state).find((cursor) => (n === 0 || cursor.n === n) && mayAnswer(cursor.step!.suspend!, approval))
+  const found = suspendedIn(state).find((cursor) => isTo(n, cursor) && mayAnswer(cursor.step!.suspend!, approval))
   return found ?? null
 }
 
@@ -988,6 +1083,11 @@ function suspendedIn(state: JobState): Cursor[] {
 /** As many answers as asked for, or one that refuses. */
 function answered(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
   const last = cursor.approvals!.at(-1)!
+  if (cursor.ask) {
+    cursor.last = approvalText(last)
+    stepOver(state, cursor, effects)
+    return
+  }
   if (!last.approved) {
     const by = last.approver ? ` by ${last.approver}` : ''
     refused(state, cursor, suspend, { name: 'SuspendedDisapproved', message: `the approval was refused${by}` }, effects)

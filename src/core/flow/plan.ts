@@ -16,6 +16,8 @@ export interface BuiltStep {
   params: string[]
   /** The code can read WM_TOKEN: its calls carry one. */
   wantsToken: boolean
+  /** What is called in place of `main`: another function that the code exports. */
+  entry?: string
 }
 
 export interface Built {
@@ -151,6 +153,8 @@ export interface Plan {
   deleteS: number | null
   /** Something of its jobs is. */
   deletes: boolean
+  /** Its jobs are tasks that another job has started: they call another function than `main`. */
+  isTask: boolean
 }
 
 /** What a version is a version of. Previews are versions nobody deployed. A script runs as a flow of one step. */

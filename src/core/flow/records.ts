@@ -7,6 +7,7 @@
 import { elementTexts, storableText, type Json, type JsonText } from '../json.ts'
 import type { UserError } from '../errors.ts'
 import type { Spread } from './spread.ts'
+import type { Ask } from './workflow.ts'
 
 /**
  * What an expression or a draw decided: skip this step? stop after it? retry it? after how many ms? which branch (-1: the
@@ -44,6 +45,13 @@ type Fact =
   | { k: 'ok'; n: number; s: string; at: number; ms: number; v: JsonText; cached?: true; early?: true }
   /** An attempt of step n failed. */
   | { k: 'err'; n: number; s: string; at: number; ms: number; e: UserError }
+  /** The inline step `key` of the workflow that is step n gave a value. */
+  | { k: 'inline'; n: number; s: string; at: number; key: string; v: JsonText }
+  /**
+   * A round of the workflow that is step n is over, and asks for these. Of the first: the version of the script that the step names,
+   * and the step's arguments (as text), where they cannot be told again.
+   */
+  | { k: 'round'; n: number; s: string; at: number; ms: number; asks: Ask[]; version?: string; args?: string }
   /** A decision about module s was made; `error` if its expression failed. */
   | { k: 'pick'; c?: number; s: string; w: PickKind; v: Json; error?: UserError }
   /**
@@ -91,8 +99,10 @@ export function printRecord(record: JobRecord, withValue = true): JsonText {
     case 'call':
       return withText({ ...record, args: undefined }, 'args', record.args)
     case 'signal':
+    case 'inline':
       return withText({ ...record, v: undefined }, 'v', record.v)
     case 'err':
+    case 'round':
     case 'pick':
     case 'wake':
     case 'spread':
@@ -121,6 +131,7 @@ export function parseRecord(text: JsonText, last: JsonText = 'null'): JobRecord 
     case 'ok':
     case 'cached':
     case 'signal':
+    case 'inline':
       return { ...(record as JobRecord & { k: 'ok' }), v: textOf(record, 'v', text) ?? last }
     case 'items': {
       const items = textOf(record, 'v', text)
@@ -130,6 +141,7 @@ export function parseRecord(text: JsonText, last: JsonText = 'null'): JobRecord 
     case 'call':
       return { ...(record as JobRecord & { k: 'call' }), args: textOf(record, 'args', text) ?? '{}' }
     case 'err':
+    case 'round':
     case 'pick':
     case 'wake':
     case 'spread':

@@ -192,6 +192,8 @@ class Replay {
       if (answer?.gone) throw wasDeleted(effect.step.id)
       if (answer) return { k: 'signal', seq: ++this.#signals, n: cursor.n, ...answer }
     }
+    // Of a workflow its result is kept, and none of its rounds.
+    if (effect.e === 'start') while (isRound(kept.queue[kept.at])) kept.at += 1
     const next = kept.queue[kept.at]
     if (!next) return null
     if (!isAnswer(next, effect)) throw this.#differs(`step ${effect.step.id} is not where it was`)
@@ -263,6 +265,10 @@ function decidingOf({ list, from, step }: StepPast): JobRecord[] {
   const skip = about.find((record) => record.k === 'pick' && record.w === 'skip')
   const chosen = about.findLast((record) => record.k === 'items' || (record.k === 'pick' && record.w === 'branch'))
   return [skip, chosen].flatMap((record) => record ?? [])
+}
+
+function isRound(record: JobRecord | undefined): boolean {
+  return record?.k === 'inline' || record?.k === 'round'
 }
 
 /** What a record answers. */

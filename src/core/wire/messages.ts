@@ -12,8 +12,8 @@ export type ToRuntime =
   /** Defines scope `scope`: environment shared by many calls. Sent before the first call that names it. */
   | [type: 'scope', scope: number, environment: ScopeEnvironment]
   /**
-   * Run `main` with the named arguments. The ids and `token` are '' when the code cannot see its environment. The last two
-   * are there only if the job belongs to a trace.
+   * Run `main` with the named arguments. The ids and `token` are '' when the code cannot see its environment. What follows them
+   * is there only if the job belongs to a trace, or if this is a further round of a workflow, or one of its tasks.
    */
   | [
       type: 'call',
@@ -25,7 +25,10 @@ export type ToRuntime =
       token: string,
       traceparent?: string,
       tracestate?: string,
+      checkpoint?: string,
     ]
+  /** The result of this inline step of a workflow is kept. */
+  | [type: 'kept', id: number, key: string]
   /** The call is no longer wanted: answer it with an error now; stop it if the language can. */
   | [type: 'cancel', id: number, reason: string]
   /** Finish nothing more, exit 0. */
@@ -52,6 +55,10 @@ export type FromRuntime =
   /** `ms`: how long `main` ran. */
   | [type: 'ok', id: number, value: string, ms: number]
   | [type: 'error', id: number, error: RuntimeError, ms: number]
+  /** A round of a workflow is over: it asks for these, as JSON (core/flow/workflow.ts), and is called again when they are there. */
+  | [type: 'round', id: number, asks: string, ms: number]
+  /** An inline step of a workflow gave this value. The body goes on when the engine has answered `kept`. */
+  | [type: 'checkpoint', id: number, value: string, key: string]
   /** A piece of the call's console output; id 0 is output outside any call. */
   | [type: 'log', id: number, text: string]
   | [type: 'progress', id: number, percent: number]

@@ -76,6 +76,7 @@ class ProcessTransport implements Transport {
         MILLRACE_RUNNER: this.#mark,
         MILLRACE_CODE: settings.code,
         MILLRACE_PARAMS: JSON.stringify(settings.params),
+        MILLRACE_ENTRY: settings.entry,
         MILLRACE_SOURCE: settings.source,
         MILLRACE_CELL: this.#cellPath,
         MILLRACE_DEPENDENCIES: settings.dependencies,

@@ -44,6 +44,8 @@ export interface Transport {
 export interface LaunchSettings {
   code: string
   params: string[]
+  /** '': `main`. */
+  entry: string
   source: string
   dependencies: string
   memoryMib: number

@@ -6,14 +6,14 @@ import { Type } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { jobIdOf } from '../../core/job/ids.ts'
 import type { Json, JsonText } from '../../core/json.ts'
-import { answerAsMember, approvalInfo, approversOf, takeAnswer, type ApprovalInfo } from '../answers.ts'
+import { answerAsMember, approvalInfo, approversOf, takeAnswer, waitOfWorkflow, type ApprovalInfo } from '../answers.ts'
 import { approvalPage, contentPolicy } from '../approval_page.ts'
 import { argsOfBody, checkJson, payloadText } from '../args.ts'
-import { findJob, textOf } from '../job_lookup.ts'
+import { findJob, jobIdNamed, textOf } from '../job_lookup.ts'
 import { objectText } from '../job_view.ts'
 import { byId, sendJson, uuidOf, type Access, type App, type Reply, type Request, type ServerParts } from '../parts.ts'
 import { callerOf } from '../plugins/auth.ts'
-import { createSignatures, type Signed } from '../signatures.ts'
+import { createSignatures, resumeIdOfKey, type Signed } from '../signatures.ts'
 import { described, readBodiesAsText } from './run.ts'
 
 const resumeIds = 2 ** 32
@@ -33,8 +33,8 @@ export function resumeRoutes(app: App, parts: ServerParts): void {
   /** What a URL was signed for. @throws EngineError E_INVALID, E_FORBIDDEN */
   async function signedIn(request: Request): Promise<Signed> {
     const { ws, id, resume_id, signature } = request.params as { ws: string; id: string; resume_id: string; signature: string }
-    const { approver } = request.query as { approver?: string }
-    const signed = { workspaceId: ws, id: uuidOf(id), resumeId: resumeIdOf(resume_id), approver }
+    const { approver, step_key: stepKey } = request.query as { approver?: string; step_key?: string }
+    const signed = { workspaceId: ws, id: uuidOf(id), resumeId: resumeIdOf(resume_id), approver, stepKey }
     if (await signatures.verify(signed, signature)) return signed
     throw new EngineError('E_FORBIDDEN', 'the signature is not of this id, resume id and approver', { at: 'signature' })
   }
@@ -73,13 +73,14 @@ export function resumeRoutes(app: App, parts: ServerParts): void {
           tags,
           security: [],
           params: signedParams,
-          querystring: Type.Object({ approver, payload: Type.Optional(Type.String()) }),
+          querystring: Type.Object({ approver, payload: Type.Optional(Type.String()), step_key: Type.Optional(Type.String()) }),
           ...(method === 'POST' ? { body: Type.Unknown({ description: 'The payload: any JSON' }) } : {}),
         },
         handler: async (request, reply) => {
           const signed = await signedIn(request)
           const caller = await callerOf(identities, request, signed.workspaceId)
-          await takeAnswer(db.pool, { ...signed, approved, payload: payloadOf(request), caller })
+          const id = await waitOfWorkflow(parts, signed)
+          await takeAnswer(db.pool, { ...signed, id, approved, payload: payloadOf(request), caller })
           return thanks(reply, signed.id, approved)
         },
       })
@@ -131,6 +132,43 @@ export function resumeRoutes(app: App, parts: ServerParts): void {
         approvalPage: at(`/approve/${ofWorkspace}`),
         resume: at(`/api/w/${ofWorkspace}/jobs_u/resume`),
         cancel: at(`/api/w/${ofWorkspace}/jobs_u/cancel`),
+      }
+      return sendJson(reply, JSON.stringify(urls))
+    },
+  )
+
+  app.get(
+    '/api/w/:ws/jobs/wac_approval_urls/:id/:step_key',
+    {
+      config: { access: write },
+      schema: {
+        summary: 'URLs by which whoever has them answers one approval of a workflow',
+        description:
+          '`step_key`: the key that waitForApproval has. `resume` and `cancel` are refused while that approval does not wait; ' +
+          '`approvalPage` asks for whatever waits when it is opened.',
+        tags,
+        params: Type.Object({ ws: Type.String(), id: Type.String(), step_key: Type.String() }),
+        querystring: Type.Object({ approver }),
+      },
+    },
+    async (request, reply) => {
+      const { ws, id: asked, step_key: stepKey } = request.params
+      const { approver } = request.query
+      assertWrites(request)
+      const id = uuidOf(asked)
+      const { id: jobId } = await jobIdNamed(db.pool, ws, id)
+      const resumeId = resumeIdOfKey(stepKey)
+      const who = { workspaceId: ws, resumeId, approver }
+      const ofKey = await signatures.sign({ ...who, id, stepKey })
+      const ofPage = await signatures.sign({ ...who, id: jobId })
+      const ofWorkspace = encodeURIComponent(ws)
+      const named = approver === undefined ? '' : `approver=${encodeURIComponent(approver)}`
+      const bound = (what: string): string =>
+        `${baseUrl}/api/w/${ofWorkspace}/jobs_u/${what}/${id}/${resumeId}/${ofKey}?step_key=${encodeURIComponent(stepKey)}${named && `&${named}`}`
+      const urls = {
+        approvalPage: `${baseUrl}/approve/${ofWorkspace}/${jobId}/${resumeId}/${ofPage}${named && `?${named}`}`,
+        resume: bound('resume'),
+        cancel: bound('cancel'),
       }
       return sendJson(reply, JSON.stringify(urls))
     },

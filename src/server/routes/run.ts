@@ -3,10 +3,11 @@
 import type { onRequestHookHandler } from 'fastify'
 import { Type } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
+import { jobIdOf } from '../../core/job/ids.ts'
 import { newJobId, type NewJob } from '../../store/jobs.ts'
 import { argsOfArray, argsOfLines } from '../args.ts'
-import { byPath, inWorkspace, sendJson, type Access, type App, type Request, type ServerParts } from '../parts.ts'
-import { measuredTarget, previewOf } from '../previews.ts'
+import { byPath, inWorkspace, sendJson, uuidOf, type Access, type App, type Request, type ServerParts } from '../parts.ts'
+import { measuredTarget, previewOf, taskOf } from '../previews.ts'
 import { accept, argsOf, argsOfWebhook, assertQueueLimit, isWebhook, newJobOf, targetOf } from '../run_request.ts'
 import type { RunnableName } from '../runnables.ts'
 
@@ -110,6 +111,29 @@ export function runRoutes(app: App, parts: ServerParts): void {
       },
     )
   }
+
+  app.post(
+    '/api/w/:ws/jobs/run/workflow_as_code/:job_id/:entrypoint',
+    {
+      ...described,
+      config: { access: previewAccess },
+      schema: {
+        ...runSchema(
+          'Run an exported function of the script that a job runs, as a job of its own',
+          Type.Object({ ws: Type.String(), job_id: Type.String(), entrypoint: Type.String() }),
+        ),
+        description: 'The body is `{args}`. What `task` of windmill-client does outside of a workflow.',
+      },
+    },
+    async (request, reply) => {
+      const { job_id, entrypoint: entry } = request.params as { job_id: string; entrypoint: string }
+      const jobId = jobIdOf(uuidOf(job_id, 'job_id'))
+      const { target, args } = await taskOf(parts, request, { jobId, entry })
+      const job = newJobOf(request, target, args)
+      job.parentId = jobId
+      return reply.type('text/plain; charset=utf-8').send(await accept(parts, request, job))
+    },
+  )
 
   for (const kind of ['f', 'p'] as const) {
     app.post(

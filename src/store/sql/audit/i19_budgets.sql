@@ -17,10 +17,14 @@ with given as (
     from audit_result r cross join given
    where r.job_id >= given.since and not r.ok
    group by r.job_id, r.version_id, r.step
+), workflow as materialized ( -- their tasks count as outcomes of the step
+  select id from job_done where id >= (select since from given) and steps::text like '%"k":"round"%'
+  union all
+  select job_id from job_journal where job_id >= (select since from given) and record ->> 'k' = 'round'
 )
 select f.job_id::text as subject, format('step %s failed %s times of %s', f.step, f.failures, b.attempts) as detail
   from failed f join budget b on b.version_id = f.version_id and b.step = f.step
- where f.failures > b.attempts
+ where f.failures > b.attempts and f.job_id not in (select id from workflow)
 union all
 select j.job_id::text, format('lost %s times of %s', j.lost, given.lost_max)
   from audit_job j cross join given

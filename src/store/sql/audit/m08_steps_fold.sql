@@ -1,5 +1,5 @@
 -- m08_steps_fold: The records of every job fold: known kinds, and steps numbered 1, 2, 3 and so on.
--- $1 the first job id looked at. Loops, branches, flows and their bodies take numbers too, and have no outcome of their own.
+-- $1 the first job id looked at. Loops, branches, flows and their bodies take numbers too, and what a workflow asks for, and have no outcome of their own.
 with record as (
   select d.id as job_id, d.version_id, e.record
     from job_done d
@@ -20,6 +20,6 @@ select job_id::text as subject,
        format('records of kind %s; %s steps, numbered %s to %s', string_agg(distinct k, ', '), count(distinct n), min(n), max(n)) as detail
   from seen
  group by job_id
-having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel', 'items', 'call', 'signal', 'cached', 'spread'))
+having bool_or(k not in ('ok', 'err', 'pick', 'wake', 'cancel', 'items', 'call', 'signal', 'cached', 'spread', 'inline', 'round'))
     or bool_or(k in ('ok', 'err') and n is null)
-    or (count(n) > 0 and (min(n) < 1 or (not bool_or(nests) and (min(n) <> 1 or max(n) <> count(distinct n)))));
+    or (count(n) > 0 and (min(n) < 1 or (not bool_or(nests or k = 'round') and (min(n) <> 1 or max(n) <> count(distinct n)))));

@@ -1,0 +1,263 @@
+// Workflows as code: scripts of the real windmill-client, as steps of a flow.
+import type { FlowModule } from '../../src/core/flow/definition.ts'
+import { give, js, script, type FlowCase } from './cases.ts'
+
+const client = `import { parallel, sleep, step, task, taskFlow, taskScript, waitForApproval, workflow } from 'windmill-client@1.818.0'
+const double = task(async function double(x: number) {
+  if (x === 13) throw new RangeError('no 13')
+  return x * 2
+})
+`
+
+/** A step that is a workflow with this body. */
+function body(id: string, text: string, inputs: Record<string, string> = {}, more: Partial<FlowModule> = {}): FlowModule {
+  const content = `${client}export const main = workflow(async (${Object.keys(inputs).join(', ')}) => { ${text} })`
+  const input_transforms = Object.fromEntries(Object.entries(inputs).map(([name, expr]) => [name, js(expr)]))
+  return { id, value: { type: 'rawscript', language: 'bun', content, input_transforms }, ...more }
+}
+
+export const workflows: FlowCase[] = [
+  {
+    name: 'tasks one after another, between other steps of the flow',
+    modules: [
+      give('a', '20'),
+      body('b', 'return [await double(x), await double(1)]', { x: 'results.a' }),
+      give('c', 'results.b'),
+    ],
+    result: [40, 2],
+    ran: { b: 3 },
+  },
+  {
+    name: 'tasks side by side, and in batches',
+    modules: [
+      body('a', 'return [await Promise.all([double(1), double(2)]), await parallel([3, 4, 5], double, { concurrency: 2 })]'),
+    ],
+    result: [
+      [2, 4],
+      [6, 8, 10],
+    ],
+    ran: { a: 6 },
+  },
+  {
+    name: 'a body that only computes is one call',
+    modules: [body('a', 'return x', { x: '1' })],
+    result: 1,
+    ran: { a: 1 },
+  },
+  {
+    name: 'inline steps give what every later round gives: JSON',
+    modules: [
+      body(
+        'a',
+        `const first = await step('time', () => new Date(0))
+         const before = typeof first
+         const more = await Promise.all([step('time', () => 10n), step('none', () => undefined)])
+         await double(1)
+         return [first, before, ...more]`,
+      ),
+    ],
+    result: ['1970-01-01T00:00:00.000Z', 'string', '10', null],
+  },
+  {
+    name: 'inline steps that overlap a task run once',
+    modules: [
+      body(
+        'a',
+        `const slow = (n: number) => () => new Promise((done) => setTimeout(() => done([n, (globalThis.ran = (globalThis.ran ?? 0) + 1)]), 20 * n))
+         const results = await Promise.all([step('one', slow(1)), double(1), step('two', slow(2))])
+         return [...results, globalThis.ran]`,
+      ),
+    ],
+    result: [[1, 1], 2, [2, 2], 2],
+  },
+  {
+    name: 'a task that fails is an error of the body, the same in every round',
+    modules: [
+      body(
+        'a',
+        `try { await double(13) } catch (e) {
+           return { after: await double(1), name: e.name, message: e.message, key: e.step_key, child: typeof e.child_job_id, error: e.result.error.name }
+         }`,
+      ),
+    ],
+    result: { after: 2, name: 'TaskError', message: 'no 13', key: 'double', child: 'string', error: 'RangeError' },
+  },
+  {
+    name: 'so is an inline step that fails',
+    modules: [
+      body(
+        'a',
+        `try { await step('bad', () => { throw Object.assign(new TypeError('nope'), { code: 7 }) }) } catch (e) {
+           await double(1)
+           return [e.name, e.message, e.step_key, e.result.error.name, e.result.error.extra.code]
+         }`,
+      ),
+    ],
+    result: ['TaskError', 'nope', 'bad', 'TypeError', 7],
+  },
+  {
+    name: 'a failure nobody catches fails the step',
+    modules: [body('a', 'return await double(13)')],
+    status: 'failure',
+    result: { error: { name: 'TaskError', message: 'no 13', step_id: 'a' } },
+  },
+  {
+    name: 'a step that is tried again begins anew',
+    modules: [
+      body(
+        'a',
+        `const n = await step('n', () => (globalThis.tries = (globalThis.tries ?? 0) + 1))
+         await double(1)
+         if (n < 3) throw new Error('again')
+         return n`,
+        {},
+        { retry: { constant: { attempts: 2, seconds: 0 } } },
+      ),
+    ],
+    result: 3,
+  },
+  {
+    name: 'a task with a retry waits and runs again',
+    modules: [
+      body(
+        'a',
+        `const odd = task(async function odd() {
+           globalThis.tried = (globalThis.tried ?? 0) + 1
+           if (globalThis.tried < 3) throw new Error('again')
+           return globalThis.tried
+         }, { retry: { attempts: 3, delay: 1, multiplier: 0.5 } })
+         return await odd()`,
+      ),
+    ],
+    result: 3,
+  },
+  {
+    name: 'a task that is not awaited runs all the same',
+    modules: [body('a', "double(4); return 'done'")],
+    result: 'done',
+    ran: { a: 2 },
+  },
+  {
+    name: 'sleep',
+    modules: [body('a', "await sleep(1); return 'slept'")],
+    result: 'slept',
+  },
+  {
+    name: 'what a body swallows is asked for all the same',
+    modules: [body('a', "try { return await double(2) } catch { return 'swallowed' }")],
+    result: 4,
+  },
+  {
+    name: 'settled tasks of which some fail',
+    modules: [body('a', 'return (await Promise.allSettled([double(1), double(13)])).map((one) => one.status)')],
+    result: ['fulfilled', 'rejected'],
+  },
+  {
+    name: 'scripts and flows by path',
+    deploy: {
+      'f/wac/add': { script: 'export const main = (a: number, b = 10) => a + b' },
+      'f/wac/flow': { modules: [give('a', 'flow_input.n * 2'), give('b', 'results.a + 1')] },
+      'f/wac/bad': { script: "export const main = () => { throw new Error('bad script') }" },
+    },
+    modules: [
+      body(
+        'a',
+        `const both = await Promise.all([taskScript('f/wac/add')({ a: 1 }), taskFlow('f/wac/flow')({ n: 2 })])
+         try { await taskScript('f/wac/bad')() } catch (e) { both.push(e.message) }
+         try { await taskFlow('f/wac/none')({}) } catch (e) { both.push(e.message) }
+         return both`,
+      ),
+    ],
+    result: [11, 5, 'bad script', 'flow f/wac/none: it is not deployed, or archived'],
+  },
+  {
+    name: 'a script that is a workflow, as a step and as a task of another one',
+    deploy: {
+      'f/wac/inner': {
+        script: `import * as wmill from 'windmill-client@1.818.0'
+const twice = wmill.task(async function twice(x: number) { return x * 2 })
+export default wmill.workflow(async (x: number) => (await twice(x)) + (await twice(1)))`,
+      },
+    },
+    modules: [
+      script('a', 'f/wac/inner', { x: '5' }),
+      body('b', "return [x, await taskScript('f/wac/inner')({ x: 3 })]", { x: 'results.a' }),
+    ],
+    result: [12, 8],
+  },
+  {
+    name: 'arguments that would not be the same again are those of the first round',
+    modules: [body('a', 'const before = await step("x", () => x); await double(1); return before === x', { x: 'Math.random()' })],
+    result: true,
+  },
+  {
+    name: 'an approval gives its answer',
+    modules: [
+      body(
+        'a',
+        "const { value, approver, approved } = await waitForApproval({ key: 'boss' }); return [value, approver, approved]",
+      ),
+    ],
+    answers: [{ to: 'a', payload: { ok: 1 }, approver: 'bob' }],
+    result: [{ ok: 1 }, 'bob', true],
+  },
+  {
+    name: 'a refused one too',
+    modules: [body('a', 'return await waitForApproval()')],
+    answers: [{ to: 'a', approved: false }],
+    result: { value: null, approver: 'anonymous', approved: false },
+  },
+  {
+    name: 'approvals one after another',
+    modules: [body('a', 'return [(await waitForApproval()).value, await double(1), (await waitForApproval()).value]')],
+    answers: [
+      { to: 'a', payload: 1 },
+      { to: 'a', payload: 2, nth: 0 },
+    ],
+    result: [1, 2, 2],
+  },
+  {
+    name: 'an approval that does not come in time fails the workflow',
+    modules: [body('a', 'try { await waitForApproval({ timeout: 0.05 }) } catch { } return 1')],
+    status: 'failure',
+    result: { error: { name: 'SuspendedTimedOut', message: 'no answer came within 0.05 s', step_id: 'a' } },
+  },
+  {
+    name: 'whoever started the job may not answer where selfApproval is false',
+    modules: [body('a', 'return await waitForApproval({ selfApproval: false })')],
+    answers: [
+      { to: 2, once: 'a', account: 'test', payload: 'own' },
+      { to: 2, once: 'a', account: 'eve', payload: 'other' },
+    ],
+    result: { value: 'other', approved: true },
+  },
+  {
+    name: 'options of a task that are for jobs are refused by name',
+    modules: [body('a', "await task(async function big() {}, { tag: 'gpu' })()")],
+    status: 'failure',
+    result: {
+      error: {
+        name: 'WorkflowError',
+        message: 'task "big": tag is for jobs, and a task runs inside of its workflow\'s job; leave it out',
+        step_id: 'a',
+      },
+    },
+  },
+  {
+    name: 'a task has a time-out of its own',
+    modules: [
+      body(
+        'a',
+        `const slow = task(async function slow() { await new Promise((done) => setTimeout(done, 60_000)) }, { timeout: 0.2 })
+         try { await slow() } catch (e) { return e.result.error.name }`,
+      ),
+    ],
+    result: 'TimeoutError',
+  },
+  {
+    name: 'a body that does not do the same again is told so',
+    modules: [body('a', 'globalThis.rounds = (globalThis.rounds ?? 0) + 1; if (globalThis.rounds === 1) await double(1)')],
+    status: 'failure',
+    result: { error: { name: 'TaskError', step_id: 'a' } },
+  },
+]
