@@ -525,7 +525,7 @@ export function createRuns(parts: RunsParts): Runs {
       cursor,
       step.id,
       code,
-      loaded === own ? null : loaded.plan.versionId,
+      step.run.kind === 'script' ? loaded.plan.versionId : null,
       environment,
       args,
       token,
