@@ -92,10 +92,12 @@ function functionIn(program: Program, expression: Expression, hops: number): Par
   }
 }
 
-/** windmill-client's `workflow(f)` and `task('f/a/b', f)`, or `wmill.workflow(f)`: called as f is. */
+const wrappers = ['workflow', 'task', '__name']
+
+/** windmill-client's `workflow(f)` and `task('f/a/b', f)`, or `wmill.workflow(f)`: called as f is; and what bundling makes to keep a name. */
 function isWrapper(callee: Expression): boolean {
   const named = callee.type === 'MemberExpression' ? callee.property : callee
-  return named.type === 'Identifier' && (named.name === 'workflow' || named.name === 'task')
+  return named.type === 'Identifier' && wrappers.includes(named.name)
 }
 
 function parameterOf(param: ParamPattern, index: number, types: LocalTypes): Parameter {

@@ -41,6 +41,11 @@ export async function buildTypescript(given: Source, npm: NpmCache): Promise<Bui
 const contextExport = '__millrace_WorkflowCtx'
 const clientImport = /\bfrom\s*(['"])((?:npm:\/?)?windmill-client(?:@[^'"/]+)?)\1/
 
+/** Its tasks go by the names of their functions, which bundling may change. */
+function keepsNames({ content }: Source): boolean {
+  return /\btask\b/.test(content) && clientImport.test(content)
+}
+
 /** Behind the user's code, so that its lines stay. A version of the client without workflows gives undefined. */
 function withContext(source: Source): Source {
   const from = /\bworkflow\b/.test(source.content) ? clientImport.exec(source.content)?.[2] : undefined
@@ -138,6 +143,7 @@ function bundleOptions(source: Source, plugin: Plugin, folder: string | undefine
     charset: 'utf8',
     logLevel: 'silent',
     tsconfigRaw: '{}',
+    keepNames: keepsNames(source),
     banner: folder === undefined && !/\brequire\b/.test(source.content) ? {} : { js: requireBanner },
     plugins: [plugin],
   }

@@ -136,7 +136,7 @@ describe('approvals by URL', () => {
     const id = await start('asks')
     await waiting(id)
     const [first, later] = [await urlsOf(id, 'urls'), await urlsOf(id, 'later')]
-    const early = await post(later.resume, 'too early')
+    const early = await post(later.resume, '"too early"')
     expect([early.status, early.json.error.code]).toEqual([409, 'E_CONFLICT'])
     expect((await api.get(`jobs_u/flow/approval_info/${id}`)).json).toMatchObject({
       description: 'May it?',
@@ -148,12 +148,12 @@ describe('approvals by URL', () => {
     expect((await post(first.resume, { n: 1 })).status).toBe(201)
     await expect.poll(async () => (await post(first.resume, { n: 2 })).status).toBe(409)
     await waiting(id)
-    expect((await post(later.resume, 'second')).status).toBe(201)
+    expect((await post(later.resume, '"second"')).status).toBe(201)
     expect((await engine.done(id)).result).toEqual({
       first: { value: { n: 1 }, approver: 'bob', approved: true },
       second: 'second',
     })
-    expect((await post(later.resume, 'late')).status).toBe(409)
+    expect((await post(later.resume, '"late"')).status).toBe(409)
   })
 
   test('a refusal is told to the body', async () => {
