@@ -7,6 +7,8 @@ const dice = (id: string, x = '0', more: object = {}) => give(id, `${x} + Math.r
 const equal = (id: string, a: string, b: string) => give(id, `${a} === ${b}`)
 
 export const around: FlowCase[] = [
+  { name: 'a flow may come to nothing', modules: [give('a', 'null', { cache_ttl: 60 })], result: null },
+  { name: 'a flow with a limit may come to nothing', modules: [give('a', 'null')], value: { concurrent_limit: 1 }, result: null },
   { name: 'a flow with a limit runs', modules: [give('a', '1')], value: { concurrent_limit: 1 }, result: 1 },
   {
     name: 'a flow with a limit and a window runs',

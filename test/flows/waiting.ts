@@ -26,6 +26,12 @@ export const waiting: FlowCase[] = [
     result: [null, [null], []],
   },
   {
+    name: 'a flow that has waited may come to nothing',
+    modules: [ask('a', { result: 'resume' })],
+    answers: [{ to: 'a' }],
+    result: null,
+  },
+  {
     name: 'an answer to whatever waits',
     modules: [ask('a'), give('b', 'resume')],
     answers: [{ payload: 'any' }],

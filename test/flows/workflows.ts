@@ -256,7 +256,7 @@ export default wmill.workflow(async (x: number) => (await twice(x)) + (await twi
   },
   {
     name: 'a body that does not do the same again is told so',
-    modules: [body('a', 'globalThis.rounds = (globalThis.rounds ?? 0) + 1; if (globalThis.rounds === 1) await double(1)')],
+    modules: [body('a', 'globalThis.rounds = (globalThis.rounds ?? 0) + 1; if (globalThis.rounds !== 2) await double(1)')],
     status: 'failure',
     result: { error: { name: 'TaskError', step_id: 'a' } },
   },

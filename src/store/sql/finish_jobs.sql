@@ -3,7 +3,7 @@
 -- $3: the commit itself tells the servers that have a caller waiting, which saves a lone job a round trip; only for small
 -- batches, since commits that notify go one after another. Rows without an id are those told.
 with done as materialized (
-  select id, epoch, status, result, steps
+  select id, epoch, status, coalesce(result, 'null') as result, steps
     from json_to_recordset($2) as d (id uuid, epoch integer, status text, result json, steps json)
 ), ours as (
   delete from job using done

@@ -1,6 +1,6 @@
 -- finish_turns: as finish_waited, for jobs that may have a turn: it is passed on. (Parts have none.) Rows with a tag: jobs of it are ready now.
 with done as materialized (
-  select id, epoch, status, result, steps, delete_s, whole_s
+  select id, epoch, status, coalesce(result, 'null') as result, steps, delete_s, whole_s
     from json_to_recordset($2) as d
          (id uuid, epoch integer, status text, result json, steps json, delete_s integer, whole_s integer)
 ), ours as (

@@ -4,7 +4,7 @@
 -- slot of the part that may begin now; null: none) and `refuses` (no other may). Its job is told by a signal, and becomes ready if
 -- it has all it waits for, or this one refuses.
 with done as materialized (
-  select id, epoch, status, result, steps, "end", next, refuses, delete_s, whole_s
+  select id, epoch, status, coalesce(result, 'null') as result, steps, "end", next, refuses, delete_s, whole_s
     from json_to_recordset($2) as d
          (id uuid, epoch integer, status text, result json, steps json, "end" json, next integer, refuses boolean, delete_s integer,
           whole_s integer)
