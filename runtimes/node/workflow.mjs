@@ -106,7 +106,9 @@ export function createRounds({ WorkflowCtx, main, storage, succeeded, failed, as
       try {
         text = stringify(result, missingAsNull)
       } catch (error) {
-        this.#endWith(() => failed(this.#call, new Error(`the result of step "${key}" cannot be written as JSON: ${error}`)))
+        this.#endWith(() =>
+          failed(this.#call, new Error(`the result of step "${key}" cannot be written as JSON: ${String(error)}`)),
+        )
         throw error
       }
       await keep(this.#call, key, text)

@@ -45,7 +45,7 @@ function exportedFunction(program: Program, name: string): ParamPattern[] | null
 function defaultFunction(program: Program, declared: ExportDefaultDeclarationKind): ParamPattern[] | null {
   if (declared.type === 'FunctionDeclaration') return declared.body ? declared.params : null
   if (declared.type === 'ClassDeclaration' || declared.type === 'TSInterfaceDeclaration') return null
-  return functionIn(program, declared as Expression, 0)
+  return functionIn(program, declared, 0)
 }
 
 function localFunction(program: Program, name: string, hops: number): ParamPattern[] | null {

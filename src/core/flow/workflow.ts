@@ -210,7 +210,12 @@ function taskOf(step: DispatchedTask): TaskAsk {
     const option = clientNames[refused] ?? refused
     throw new Error(`task "${key}": ${option} is for jobs, and a task runs inside of its workflow's job; leave it out`)
   }
-  const ask: TaskAsk = { kind: kindOf(step), key, name: String(step.name ?? key), args: step.args as TaskAsk['args'] }
+  const ask: TaskAsk = {
+    kind: kindOf(step),
+    key,
+    name: typeof step.name === 'string' ? step.name : key,
+    args: step.args as TaskAsk['args'],
+  }
   if (ask.kind !== 'task') ask.path = pathOf(step.script, key)
   if (step['timeout'] !== undefined) ask.timeout = positive(step['timeout'], key, 'timeout')
   if (step['cache_ttl'] !== undefined) ask.cache_ttl = positive(step['cache_ttl'], key, 'cache_ttl')
