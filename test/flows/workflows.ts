@@ -1,6 +1,6 @@
 // Workflows as code: scripts of the real windmill-client, as steps of a flow.
 import type { FlowModule } from '../../src/core/flow/definition.ts'
-import { give, js, script, type FlowCase } from './cases.ts'
+import { all, each, give, js, script, type FlowCase } from './cases.ts'
 
 const client = `import { parallel, sleep, step, task, taskFlow, taskScript, waitForApproval, workflow } from 'windmill-client@1.818.0'
 const double = task(async function double(x: number) {
@@ -57,6 +57,48 @@ export const workflows: FlowCase[] = [
       ),
     ],
     result: ['1970-01-01T00:00:00.000Z', 'string', '10', null],
+  },
+  {
+    name: 'a strict flow has each result on disk before the body goes on',
+    modules: [
+      body(
+        'a',
+        `const both = await Promise.all([step('one', () => 1), step('two', () => 2)])
+         return [...both, await step('three', () => 3), await double(2), await step('five', () => 5)]`,
+      ),
+      give('b', 'results.a.length'),
+    ],
+    value: { durability: 'strict' },
+    result: 5,
+    ran: { a: 2 },
+  },
+  {
+    name: 'in parallel branches and iterations, each its own',
+    modules: [
+      all(
+        'p',
+        [
+          [body('a', 'return await double(1)')],
+          [
+            each(
+              'l',
+              '[1, 2, 3]',
+              [body('b', "return [await double(x), await step('s', () => x)]", { x: 'flow_input.iter.value' })],
+              { parallel: true },
+            ),
+          ],
+        ],
+        true,
+      ),
+    ],
+    result: [
+      2,
+      [
+        [2, 1],
+        [4, 2],
+        [6, 3],
+      ],
+    ],
   },
   {
     name: 'inline steps that overlap a task run once',

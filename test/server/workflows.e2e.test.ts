@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Json } from '../../src/core/json.ts'
+import { auditDatabase } from '../../src/store/audit.ts'
 import { testEngine, type Engine } from '../support/engine.ts'
 import { startProgram, type Program } from '../support/processes.ts'
 import { testApi, type Answer, type Api } from './api.ts'
@@ -180,6 +181,46 @@ describe('approvals by URL', () => {
   })
 })
 
+describe('a flow with a workflow in it', () => {
+  const modules = (content: string): Json[] => [
+    { id: 'a', value: { type: 'rawscript', language: 'bun', content, input_transforms: { x: { type: 'static', value: 4 } } } },
+    { id: 'b', value: { type: 'identity' } },
+  ]
+
+  test('shows what the workflow asked for, and starts again behind it', async () => {
+    await api.deploy('f/wac/flow', modules(client + sum))
+    const { body: id } = await api.post('jobs/run/f/f/wac/flow', {})
+    await engine.done(id)
+    const tree = (await api.get(`jobs_u/tree/${id}`)).json
+    expect(tree.steps[0]).toMatchObject({
+      id: 'a',
+      type: 'Success',
+      inside: [
+        { label: 'add', success: true },
+        { label: 'add_2', success: true },
+      ],
+    })
+    const step = (await api.get(`jobs_u/get/${tree.steps[0].job}`)).json
+    expect(step).toMatchObject({ success: true, result: { total: 8 } })
+    expect(Object.values(step.workflow_as_code_status as object)).toHaveLength(2)
+    const { body: again } = await api.post(`jobs/restart/f/${id}`, { step_id: 'b' })
+    const done = await engine.done(again)
+    expect(done).toMatchObject({ status: 'success', result: { total: 8 } })
+    expect(done.steps.map(({ k, s }) => `${k} ${s}`)).toEqual(['ok a', 'ok b'])
+  })
+
+  test('is canceled in the middle', async () => {
+    await deploy(
+      'slow',
+      'export const main = workflow(async () => { await task(async function long() { await new Promise(() => {}) })() })',
+    )
+    const id = await start('slow')
+    await expect.poll(async () => (await api.get(`jobs_u/get/${id}`)).json.workflow_as_code_status).toBeDefined()
+    await api.post(`jobs_u/queue/cancel/${id}`, { reason: 'enough' })
+    expect((await engine.done(id)).status).toBe('canceled')
+  })
+})
+
 describe('a task of a script that is no workflow', () => {
   const plain = `export async function hello(name: string, times: number) { return 'Hello '.repeat(times) + name + (process.env.WM_FLOW_JOB_ID ? '!' : '?') }
 export async function main() { return [await task(hello)('BAR', 1), await task(hello)('FOO', 2)] }`
@@ -253,4 +294,14 @@ export const main = workflow(async (file: string) => {
     second.kill('SIGTERM')
     await second.ended
   })
+})
+
+test('the audit finds nothing in all of this', async () => {
+  const { outcomes } = await auditDatabase(engine.db, {
+    lostMax: engine.limits.lostMax,
+    retentionDays: 30,
+    rowsMax: 5,
+    settleMs: 0,
+  })
+  expect(outcomes.filter(({ status }) => status === 'violated' || status === 'failed')).toEqual([])
 })

@@ -30,6 +30,31 @@ describe('all of a job', () => {
     },
   ]
 
+  test('of a workflow, what it asked for stays, without arguments', () => {
+    const asks = [
+      { kind: 'task', key: 'a', name: 'a', args: { secret: 1 } },
+      { kind: 'sleep', key: 's', ms: 5 },
+      { kind: 'approval', key: 'b', timeout: 1, by: 'anyone', form: 'secret', description: 'secret' },
+    ]
+    const workflow = [
+      { k: 'inline', n: 1, s: 'w', at: 1, key: 'i', v: 'secret' },
+      { k: 'round', n: 1, s: 'w', at: 1, ms: 2, asks, args: '{"secret":1}' },
+    ]
+    const left = deletionOf(job({ records: workflow }), 60, 60)
+    expect(stepsOf(left.steps)).toEqual([
+      { k: 'inline', n: 1, s: 'w', at: 1, key: 'i', v: deletedText, gone: true },
+      {
+        k: 'round',
+        n: 1,
+        s: 'w',
+        at: 1,
+        ms: 2,
+        gone: true,
+        asks: [{ ...asks[0], args: {} }, asks[1], { kind: 'approval', key: 'b', timeout: 1, by: 'anyone' }],
+      },
+    ])
+  })
+
   test('goes when its time has come: what ran and what was decided stays', () => {
     const left = deletionOf(job({ records }), 60, 60)
     expect(left).toMatchObject({ deleted: 'all', args: '{}', result: JSON.stringify(deletedText), logsOf: null, nextS: null })
