@@ -1,9 +1,18 @@
 // What stands around flows and steps: turns, caches.
+import { ts } from '../support/engine.ts'
 import { all, choose, each, fail, flow, give, same, script, type FlowCase } from './cases.ts'
 
 const random = { script: 'export const main = (x: number) => x + Math.random()' }
 /** A step that gives something else each time it runs. */
 const dice = (id: string, x = '0', more: object = {}) => give(id, `${x} + Math.random()`, more)
+/** Makes a file in ./shared, or gives their names. */
+const shared = (id: string, what: 'add' | 'list', name = 'null') =>
+  ts(
+    id,
+    `import { readdirSync, writeFileSync } from 'node:fs'
+export const main = (name: string) => ${what === 'add' ? "writeFileSync('./shared/' + name, '')" : "readdirSync('./shared').sort()"}`,
+    { name },
+  )
 const equal = (id: string, a: string, b: string) => give(id, `${a} === ${b}`)
 
 export const around: FlowCase[] = [
@@ -132,6 +141,24 @@ export const around: FlowCase[] = [
     value: { cache_ttl: 60, failure_module: give('failure', '"handled"') },
     status: 'failure',
     result: 'handled',
+  },
+  {
+    name: 'steps of a flow with same_worker share a folder, also in parallel branches and in a sub-flow',
+    deploy: { 'f/adds': { modules: [shared('i', 'add', 'flow_input.x')] } },
+    modules: [
+      shared('a', 'add', '"a"'),
+      all('p', [[shared('b', 'add', '"b"')], [flow('s', 'f/adds', { x: '"s"' })]], true),
+      each('l', '["c", "d"]', [shared('x', 'add', 'flow_input.iter.value')]),
+      shared('z', 'list'),
+    ],
+    value: { same_worker: true },
+    result: ['a', 'b', 'c', 'd', 's'],
+  },
+  {
+    name: 'a flow with a deletion runs as any other',
+    modules: [give('a', '1', { delete_after_secs: 0 }), each('l', '[1, 2]', [give('b', 'results.a + flow_input.iter.value')])],
+    value: { delete_after_secs: 60 },
+    result: [2, 3],
   },
   {
     name: 'a flow that answers early has the result of its last step',

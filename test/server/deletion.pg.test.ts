@@ -151,6 +151,20 @@ test('of a spread loop: its parts go too', async () => {
   })
 })
 
+test('of a sub-flow whose loop is spread, by a rule of the flow around it', async () => {
+  await deploy('f/test/spreads', [each('l', 'flow_input.items', [give('i', 'flow_input.iter.value')], { spread: true })])
+  const inner = { ...flow('f', 'f/test/spreads', { items: 'flow_input.items' }), delete_after_secs: 30 }
+  const made = await deploy('f/test/around', [inner, give('b', 'results.f.length')])
+  const { id, steps } = await engine.run(made, { items: ['1', '2', '3'] })
+  expect(steps.some(({ k }) => k === 'spread')).toBe(true)
+  await later(31)
+  const { rows } = await engine.db.pool.query<{ result: string }>(
+    'select result from job_done where parent_id = $1 order by parent_slot',
+    [id],
+  )
+  expect(rows.map(({ result }) => JSON.parse(result) as Json)).toEqual([[deletedText, deletedText], [deletedText]])
+})
+
 test('a sub-flow and a script bring their own rules', async () => {
   await deploy('f/test/inner', [give('i', 'flow_input.x')], { delete_after_secs: 30 })
   await engine.script('f/test/script', {
@@ -211,6 +225,32 @@ test('a job that waits inside of a sub-flow with such a rule goes on, and is del
   expect(await engine.done(id)).toMatchObject({ status: 'success', result: 'open' })
   await later(31)
   expect((await kept(id)).text).not.toContain('secret')
+})
+
+test('a worker deletes what is due by itself, after whoever waits has the result', async () => {
+  await api.deploy('f/test/used', [secret('a')] as never, { delete_after_use: true })
+  expect((await api.post('jobs/run_wait_result/f/f/test/used', args)).json).toBe('secret')
+  const left = async () => {
+    const { rows } = await engine.db.pool.query<{ n: number }>(
+      `select count(*)::integer as n from job_done d join flow_version v on v.id = d.version_id
+        where v.path = 'f/test/used' and d.deleted is distinct from 'all'`,
+    )
+    return rows[0]!.n
+  }
+  expect(await left()).toBe(1)
+  while ((await left()) > 0) await new Promise((resolve) => setTimeout(resolve, 50))
+}, 30_000)
+
+test('several workers that look at the same time delete a job once', async () => {
+  const made = await deploy('f/test/twice', [secret('a', { delete_after_secs: 20 })], { delete_after_secs: 30 })
+  const { id } = await engine.run(made, args)
+  for (const seconds of [21, 31]) {
+    const now = new Date(Date.now() + seconds * 1_000)
+    await Promise.all(Array.from({ length: 8 }, () => deleteDue(engine.db.pool, { jobsMax: 10, now })))
+  }
+  const last = await kept(id)
+  expect(last).toMatchObject({ deleted: 'all', result: deletedText })
+  expect(last.text).not.toContain('secret')
 })
 
 test('the audit knows of it', async () => {

@@ -114,6 +114,22 @@ test.each([false, true])('canceled jobs start it unless it is muted for them: %s
   expect(await handlersOf(waiting)).toHaveLength(muted ? 0 : 1)
 })
 
+test('a job that is poison starts it', async () => {
+  await set(toScript)
+  const { rows } = await engine.db.pool.query<{ id: number }>(
+    `insert into worker (name, tags, host, pid, version, lease_ms, state) values ('gone', '{}', 'here', 1, '0', 1, 'stopped') returning id`,
+  )
+  const id = await start('f/f/test/fails', '?tag=nobodys')
+  await engine.db.pool.query(`update job set state = 'running', worker_id = $2, lost = 99, epoch = 1 where id = $1`, [
+    id,
+    rows[0]!.id,
+  ])
+  await engine.db.pool.query(`update worker set state = 'dead' where id = $1`, [rows[0]!.id])
+  const [handler, ...others] = await handlersOf(id)
+  expect(others).toEqual([])
+  expect(handler!.args).toMatchObject({ job_id: id, error: { name: 'PoisonJob' } })
+})
+
 test('one that is not deployed is waited for', async () => {
   await set({ path: 'script/f/test/later' })
   const id = await start('f/f/test/fails')
