@@ -9,7 +9,7 @@ import { languages, type FlowValue, type Language } from '../core/flow/definitio
 import { partOf, type FlowPart } from '../core/flow/part.ts'
 import type { Built } from '../core/flow/plan.ts'
 import { turnRuleOf, type TurnRule } from '../core/flow/turns.ts'
-import { parseFlow, parseFlowValue } from '../core/flow/validate.ts'
+import { parseFlow, parseFlowValue, tagPattern } from '../core/flow/validate.ts'
 import type { Json } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import { loadArtifactLocks, saveArtifacts } from '../store/artifacts.ts'
@@ -309,9 +309,9 @@ function expectParent(parentHash: string, versionId: string | undefined, path: s
   throw new EngineError('E_CONFLICT', text, { at: '$.parent_hash' })
 }
 
-/** A tag that a document names. Those with a colon belong to dedicated workers. */
+/** A tag that a document names. */
 function sharedTag(tag: string): string {
-  if (tag.length <= 100 && /^[^\s:,]+$/.test(tag)) return tag
+  if (tagPattern.test(tag)) return tag
   const text = `"${tag.slice(0, 100)}" cannot be a tag: use up to 100 characters without spaces, commas and colons`
   throw new EngineError('E_INVALID', text, { at: '$.tag' })
 }

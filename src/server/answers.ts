@@ -11,7 +11,7 @@ import { jobIdOf, stepIdOf, stepNumberOf } from '../core/job/ids.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Identity } from '../store/accounts.ts'
 import type { Queryable } from '../store/db.ts'
-import { readOutcome } from '../store/job_reads.ts'
+import { readOutcome, readPart } from '../store/job_reads.ts'
 import { readAnswers, readWaiting, sendSignal, type Waiting, type WaitingJob } from '../store/signals.ts'
 import { loadVersion } from '../store/versions.ts'
 import { findJob, foundResultOf, noJob, type Look } from './job_lookup.ts'
@@ -44,6 +44,12 @@ export async function takeAnswer(on: Queryable, answer: Answer): Promise<void> {
   const outcome = await readOutcome(on, workspaceId, jobId)
   if (!outcome || outcome.status !== null) throw await notActive(on, workspaceId, jobId)
   throw new EngineError('E_CONFLICT', 'resume request already sent', { at: 'resume_id' })
+}
+
+/** What an answer is for that code asks for under its own job's id: of a step apart, the step. */
+export async function answeredId(on: Queryable, workspaceId: string, id: string): Promise<string> {
+  const part = stepNumberOf(id) === 0 ? await readPart(on, workspaceId, id) : null
+  return part ? stepIdOf(part.jobId, part.step) : id
 }
 
 /** Why there is no active job of this id. */

@@ -1,6 +1,6 @@
 // flow_status: where a flow stands, as clients of the Windmill API read it. Made of the job's history, for the job itself and for
 // each list of modules inside of it (an iteration, a branch, a sub-flow), which clients see as a flow job of its own.
-//   S1. A list's id is the job's with its cursor's number, an attempt's with its step's (core/job/ids.ts).
+//   S1. A list's id is the job's with its cursor's number, an attempt's with its step's (core/job/ids.ts); a step apart has its own job's.
 //   S2. A step that waits for answers is a success; the one behind it waits for events, under the id of the one answered
 //       (as in Windmill). The last of a list has none behind it, and waits itself.
 import type { AttemptPast, History, ListPast, StepPast } from '../core/flow/history.ts'
@@ -270,7 +270,7 @@ class ListView {
     if (past.outcome === 'failed') return 'Failure'
     if (end) return end.how === 'failed' ? 'Failure' : 'Success' // a body of it has ended the list
     if (!this.#isAt(past.step)) return 'Failure' // what it was left with: canceled, or given up around it
-    if (cursor.phase === 'inside') return 'InProgress'
+    if (cursor.phase === 'inside' || cursor.phase === 'joining') return 'InProgress'
     if (cursor.phase === 'asleep') return 'WaitingForExecutor'
     return this.#working()
   }
@@ -325,8 +325,9 @@ class ListView {
     }
   }
 
-  /** What an attempt ran as: its code, or the last of its bodies. */
+  /** What an attempt ran as: a job, its code, or the last of its bodies. */
   #attemptId(attempt: AttemptPast): string {
+    if (attempt.apart !== null) return attempt.apart
     const { kind } = attempt.of.step.run
     const isCode = kind === 'code' || kind === 'script'
     return this.#id((isCode ? undefined : attempt.bodies.at(-1)?.cursor.id) ?? attempt.n)

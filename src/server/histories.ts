@@ -2,6 +2,7 @@
 //   H1. A plan here runs nothing: expressions that need JavaScript are never evaluated, for what they decided is recorded.
 //   H2. Whoever follows a large job asks again and again: its history is kept for a while, and only what has come since is added.
 import type { Sandbox } from '../core/expr/expression.ts'
+import { planOfPart } from '../core/flow/apart.ts'
 import { compilePlan } from '../core/flow/compile.ts'
 import type { FlowValue } from '../core/flow/definition.ts'
 import { History, type HistoryOptions } from '../core/flow/history.ts'
@@ -75,7 +76,8 @@ export function createHistories({ on, limits }: { on: Queryable; limits: Limits 
     const plans = new Map<string, Plan>()
     for (const id of new Set(called)) plans.set(id, (await version(id)).plan)
     const beganMs = job.startedAt?.getTime() ?? acceptedAtMs(job.id)
-    return { records, options: { plan, args: job.args, limits, plans: (id) => plans.get(id)!, beganMs, part: job.part } }
+    const own = job.part === null ? plan : planOfPart(plan, job.part)
+    return { records, options: { plan: own, args: job.args, limits, plans: (id) => plans.get(id)!, beganMs, part: job.part } }
   }
 
   const large = new Map<string, Large>()

@@ -1,13 +1,13 @@
 // Finding what an id in a URL names: a job, what is inside of one (an iteration, a branch, a sub-flow, a step), or the name a
 // caller gave a job (`job_id=`).
 import { EngineError } from '../core/errors.ts'
-import type { History, ListPast } from '../core/flow/history.ts'
+import type { AttemptPast, History, ListPast } from '../core/flow/history.ts'
 import { jobIdOf, stepIdOf, stepNumberOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
 import type { Queryable } from '../store/db.ts'
 import { jobOfKey, readJob, readLogs, readLogsOf, readOutcome, type JobRow, type Outcome, type Span } from '../store/job_reads.ts'
 import { flowStatusOf, hasBegun, treeOf } from './flow_status.ts'
-import { attemptText, isFlow, jobStatusOf, jobText, listText, resultOf, successOf, type Inside } from './job_view.ts'
+import { attemptText, isFlow, isStepApart, jobStatusOf, jobText, listText, resultOf, successOf, type Inside } from './job_view.ts'
 import { uuidOf, type ServerParts } from './parts.ts'
 
 export type Found = { kind: 'job'; id: string; job: JobRow } | { kind: 'inside'; id: string; inside: Inside }
@@ -55,31 +55,29 @@ export function isOver(found: Found): boolean {
   return found.kind === 'job' ? found.job.status !== null : successOf(found.inside) !== null
 }
 
-/** Where the output of what was found is kept: a script's is its steps', a flow's steps are asked for one by one. */
+/** Where the output of what was found is kept: a script's is its steps', a flow's steps are asked for one by one, one apart is a job's. */
 export function spanOf(found: Found): Span {
-  return { id: found.id, withSteps: found.kind === 'job' && (found.job.kind === 'script' || found.job.kind === 'preview') }
+  if (found.kind === 'job') return { id: found.id, withSteps: !isFlow(found.job.kind) || isStepApart(found.job) }
+  const { past } = found.inside
+  if (past.kind === 'attempt' && past.apart !== null) return { id: past.apart, withSteps: true }
+  return { id: found.id, withSteps: false }
 }
 
 /** What all steps inside of it have printed. */
 export async function allLogsOf({ reads }: Look, found: Found): Promise<string> {
   if (found.kind === 'job') return (await readLogs(reads, { id: found.id, withSteps: true })).text
   const { job, past } = found.inside
-  const lists = past.kind === 'list' ? [past] : past.bodies
-  const numbers = past.kind === 'list' ? [] : [past.n]
-  for (const list of lists) numbersIn(list, numbers)
-  return readLogsOf(
-    reads,
-    numbers.map((n) => stepIdOf(job.id, n)),
-  )
-}
-
-function numbersIn(list: ListPast, numbers: number[]): void {
-  for (const { attempts } of list.steps.values()) {
-    for (const { n, bodies } of attempts) {
-      numbers.push(n)
-      for (const body of bodies) numbersIn(body, numbers)
-    }
+  const ids: string[] = []
+  const add = (attempt: AttemptPast): void => {
+    ids.push(attempt.apart === null ? stepIdOf(job.id, attempt.n) : stepIdOf(attempt.apart, 1))
+    for (const body of attempt.bodies) addAll(body)
   }
+  const addAll = (list: ListPast): void => {
+    for (const { attempts } of list.steps.values()) attempts.forEach(add)
+  }
+  if (past.kind === 'list') addAll(past)
+  else add(past)
+  return readLogsOf(reads, ids)
 }
 
 export async function textOf(look: Look, workspaceId: string, found: Found, withLogs = true): Promise<JsonText> {

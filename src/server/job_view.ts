@@ -1,6 +1,7 @@
 // A job or a step as the API shows it: the one place that knows the shapes of QueuedJob, CompletedJob and flow_status.
 //   V1. args, results and flow values are put in as the text they are stored as; they are not parsed to be shown.
 //   V2. Nothing is stored for showing: what is inside of a job is told from its records (core/flow/history.ts).
+import { parseTarget } from '../core/flow/apart.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
 import type { FlowModule, FlowValue } from '../core/flow/definition.ts'
 import type { AttemptPast, History, ListPast } from '../core/flow/history.ts'
@@ -22,6 +23,9 @@ export function objectText(plain: object, texts: Record<string, JsonText | undef
 }
 
 export const isFlow = (kind: RunnableKind): boolean => kind === 'flow' || kind === 'flowpreview'
+
+/** Is it a step of another job, and nothing more? */
+export const isStepApart = ({ part }: Pick<JobRow, 'part'>): boolean => part !== null && parseTarget(part)?.kind === 'step'
 
 /** Members that jobs and steps have in common and this engine always answers the same. */
 const fixed = { visible_to_owner: true, mem_peak: null, raw_code: undefined }
@@ -92,6 +96,7 @@ export function jobText(
   return objectText(
     {
       ...listedJob(job, workspaceId),
+      ...stepOf(job),
       deleted: job.status === null ? undefined : job.deleted === 'all',
       traceparent: job.trace?.slice(0, 55),
       replay_of: job.replayOf ?? undefined,
@@ -104,6 +109,12 @@ export function jobText(
     },
     { args: job.args, result: job.result ?? undefined, raw_flow: history ? job.value : undefined },
   )
+}
+
+/** What a job says that is a step apart. */
+function stepOf({ part }: JobRow): object {
+  const target = part === null ? null : parseTarget(part)
+  return target?.kind === 'step' ? { job_kind: 'flowscript', is_flow_step: true, flow_step_id: target.id } : {}
 }
 
 /** flow_status of the job itself. */

@@ -43,7 +43,7 @@ export interface JobRow extends JobSummary {
   progress: Record<string, number> | null
   /** What delete_after_secs took of it. */
   deleted: 'all' | 'some' | null
-  /** The loop of `parentId` that it is a part of. */
+  /** What of `parentId` it is a part of: see core/flow/apart.ts. */
   part: string | null
   /** What its steps keep, by key. */
   userStates: JsonText | null
@@ -60,6 +60,12 @@ export async function readJob(on: Queryable, workspaceId: string, id: string): P
   const [row] = await run<Row>(on, 'read_job', [workspaceId, id])
   if (!row) return null
   return { ...row, progress: row.progress === null ? null : (JSON.parse(row.progress) as Record<string, number>) }
+}
+
+/** The step of another job that this job is. */
+export async function readPart(on: Queryable, workspaceId: string, id: string): Promise<{ jobId: string; step: number } | null> {
+  const [row] = await run<{ jobId: string; step: number }>(on, 'read_part', [workspaceId, id])
+  return row ?? null
 }
 
 export interface Outcome {

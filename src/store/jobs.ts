@@ -63,7 +63,7 @@ export interface ClaimedJob {
   trace: string | null
   /** Signals it has had. */
   signals: number
-  /** The loop it is a part of: see core/flow/spread.ts. */
+  /** What it is a part of: see core/flow/spread.ts and apart.ts. */
   part: string | null
 }
 
@@ -115,20 +115,9 @@ export function finishJobs(on: Queryable, workerId: number, batch: JsonText, tel
   return finishBy('finish_jobs', on, workerId, batch, tell)
 }
 
-/** The same for jobs that have waited: see signals.ts. */
+/** The same for jobs with more to do at their end: see signals.ts, parts.ts, turns.ts. */
 export function finishWaited(on: Queryable, workerId: number, batch: JsonText, tell = false): Promise<string[]> {
   return finishBy('finish_waited', on, workerId, batch, tell)
-}
-
-/** The same for jobs that may have a turn (turns.ts). `tags`: of jobs that are ready for it. */
-export async function finishTurns(
-  on: Queryable,
-  workerId: number,
-  batch: JsonText,
-  tell = false,
-): Promise<{ strangers: string[]; tags: string[] }> {
-  const rows = await runRouted<{ id: string | null; tag: string | null }>(on, 'finish_turns', [workerId, batch, tell])
-  return { strangers: rows.flatMap((row) => row.id ?? []), tags: rows.flatMap((row) => row.tag ?? []) }
 }
 
 async function finishBy(name: string, on: Queryable, workerId: number, batch: JsonText, tell: boolean): Promise<string[]> {

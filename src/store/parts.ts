@@ -1,8 +1,9 @@
-// Parts: jobs that run some iterations of a loop of another one (core/flow/spread.ts).
+// Parts: jobs that run some iterations of a loop of another one (core/flow/spread.ts), or a step of it (core/flow/apart.ts).
 //   P1. They are made in the statement that makes durable that they are: all of them, once.
-//   P2. Their ids follow from the job, the number of the loop's step and their slot; their time is the job's.
+//   P2. Their ids follow from the job, the number of the step and their slot; their time is the job's.
 //   P3. Each ends by finish_waited, whatever became of it: that statement alone tells the job that it is a part of, and makes the
 //       next one ready. The end of that job, however it comes, asks its parts to stop.
+//   P4. Some wait for a turn (turns.ts), as jobs do. Whoever may tell parts to stop locks the keys of their turns before any row of job.
 import { createHash } from 'node:crypto'
 import type { JsonText } from '../core/json.ts'
 import { run, type Queryable } from './db.ts'
@@ -15,15 +16,15 @@ export function partIdOf(jobId: string, step: number, slot: number): string {
 }
 
 /**
- * `batch`: a JSON array of {id, epoch, n, record, step, part, v, at_once, jobs: [{id, slot, args}, …]}, each job once. Gives the
- * ids that were no longer ours.
+ * `batch`: a JSON array of {id, epoch, n, record, step, part, v, at_once, jobs: [{id, slot, args, tag?, turn?}, …]}. Gives the ids
+ * that were no longer ours.
  */
 export async function spreadJobs(on: Queryable, workerId: number, batch: JsonText): Promise<string[]> {
   const rows = await run<{ id: string | null }>(on, 'spread_jobs', [workerId, batch])
   return rows.flatMap((row) => row.id ?? [])
 }
 
-/** The parts of a loop of a job are to stop; or those that have not begun. */
+/** The parts of a step of a job are to stop; or those that have not begun. */
 export interface PartsQuit {
   id: string
   epoch: number

@@ -25,7 +25,8 @@ export interface TurnMakers {
 
 export interface RuledVersion {
   workspaceId: string
-  kind: 'flow' | 'script'
+  kind: 'flow' | 'script' | 'step'
+  /** Of a step, with its id behind. */
   path: string
   versionId: string
 }
@@ -39,9 +40,15 @@ export function createTurnMakers(limits: Pick<Limits, 'expressionMs' | 'expressi
       const rule = typeof given === 'string' ? (JSON.parse(given) as TurnRule) : given
       if (rule.order === null) return createTurnMaker(rule, version, null)
       sandbox ??= createSandbox({ timeMs: limits.expressionMs, memoryBytes: limits.expressionMemoryBytes })
-      return createTurnMaker(rule, version, compileExpression(rule.order, await sandbox, 'before', '$.value.ordering_key'))
+      return turnMakerOf(rule, version, await sandbox)
     },
   }
+}
+
+export function turnMakerOf(rule: TurnRule, version: RuledVersion, sandbox: Sandbox): TurnMaker {
+  const { order } = rule
+  const at = '$.value.ordering_key'
+  return createTurnMaker(rule, version, order === null ? null : compileExpression(order, sandbox, 'before', at))
 }
 
 /** Made once per version; then asked for every job. */

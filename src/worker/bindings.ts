@@ -81,7 +81,9 @@ export function createBindings(parts: {
 
   /** False if some of them could not be: the log says which. */
   async function warmRunners(binding: string, loaded: LoadedPlan, replicasOf: (spec: RunnerSpec) => number): Promise<boolean> {
-    const warmed = await Promise.allSettled(loaded.specs.map((spec) => pool.warm(spec, replicasOf(spec))))
+    // Steps with a tag of their own run elsewhere.
+    const here = loaded.specs.filter((spec) => loaded.steps.some((one) => one.spec === spec && !one.step.apart?.tag))
+    const warmed = await Promise.allSettled(here.map((spec) => pool.warm(spec, replicasOf(spec))))
     const failed = warmed.filter((one) => one.status === 'rejected')
     for (const { reason } of failed) {
       const why = { tag: binding, version: loaded.plan.versionId, reason: messageOf(reason) }

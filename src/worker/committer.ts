@@ -11,7 +11,7 @@ import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, isOutage, type Database } from '../store/db.ts'
-import { appendJournal, appendLogs, finishJobs, finishTurns, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
+import { appendJournal, appendLogs, finishJobs, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
 import { spreadJobs } from '../store/parts.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
@@ -25,10 +25,8 @@ export interface Finished {
   unstorable(reason: string): boolean
   /** A caller waits for it. */
   readonly awaited: boolean
-  /** Signals or times are kept for it, it has parts, or is one. */
+  /** Signals or times are kept for it, it has parts, is one, or has a turn. */
   readonly waited: boolean
-  /** It has a turn, to be passed on. */
-  readonly turned: boolean
   /** `refused`: it was not ours any more. `told`: the commit itself told the caller. */
   committed(refused: boolean, told: boolean): void
 }
@@ -82,8 +80,6 @@ export function createCommitter(parts: {
   log: WorkerLog
   /** Called after each commit, when there is room again. */
   onRoom: () => void
-  /** Jobs of these tags got a turn, and are ready. */
-  onReady: (tags: readonly string[]) => void
 }): Committer {
   const { db, clock, limits, workerId, counters, log } = parts
   const tells = (batch: Finished[]) => batch.length <= tellRowsMax && batch.some((job) => job.awaited)
@@ -97,16 +93,6 @@ export function createCommitter(parts: {
   const finishesWaited = createLane<Finished>(
     'finish',
     (client, text, told) => finishWaited(client, workerId, text, told),
-    1,
-    tells,
-  )
-  const finishesTurned = createLane<Finished>(
-    'finish',
-    async (client, text, told) => {
-      const { strangers, tags } = await finishTurns(client, workerId, text, told)
-      if (tags.length > 0) parts.onReady(tags)
-      return strangers
-    },
     1,
     tells,
   )
@@ -313,23 +299,23 @@ export function createCommitter(parts: {
   }
 
   return {
-    finish: (job) => (job.turned ? finishesTurned : job.waited ? finishesWaited : finishes).push(job),
+    finish: (job) => (job.waited ? finishesWaited : finishes).push(job),
     journal: (record) => journals.push(record),
     spread: (record) => spreads.push(record),
     log: pushLog,
     logBytes: () => logBytes,
-    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + finishesTurned.bytes() + journals.bytes() + spreads.bytes(),
+    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + journals.bytes() + spreads.bytes(),
     backlogRows: () => ({
-      jobs: finishes.rows() + finishesWaited.rows() + finishesTurned.rows(),
+      jobs: finishes.rows() + finishesWaited.rows(),
       records: journals.rows() + spreads.rows(),
     }),
     async drained() {
-      const lanes = [finishes, finishesWaited, finishesTurned, journals, spreads]
+      const lanes = [finishes, finishesWaited, journals, spreads]
       await Promise.all([...lanes.map((lane) => lane.drained()), logging])
     },
     async close() {
       over.abort()
-      await Promise.all([finishes, finishesWaited, finishesTurned, journals, spreads].map((lane) => lane.close()))
+      await Promise.all([finishes, finishesWaited, journals, spreads].map((lane) => lane.close()))
     },
   }
 }

@@ -3,12 +3,14 @@
 //   L2. The environment of a step's calls is one object per (step, identity), so a runner hears of it once.
 import type { Expression, Sandbox } from '../core/expr/expression.ts'
 import { compilePlan } from '../core/flow/compile.ts'
+import { planOfPart } from '../core/flow/apart.ts'
 import type { Plan, PlanStep } from '../core/flow/plan.ts'
 import type { Language } from '../core/flow/definition.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
 import type { RunnerSpec } from '../runner/pool_types.ts'
 import { sharingSpec } from '../runner/shared_folder.ts'
 import { isOutage, type Database } from '../store/db.ts'
+import { turnMakerOf, type RuledVersion, type TurnMaker } from '../store/turns.ts'
 import { loadVersion } from '../store/versions.ts'
 import type { FlowMeter, Meters, StepMeter } from './meters.ts'
 
@@ -22,6 +24,8 @@ export interface LoadedStep {
   inputs: { key: string; expression: Expression }[]
   environments: Map<string, ScopeEnvironment>
   meter: StepMeter
+  /** What it waits for where it is a job of its own: core/flow/apart.ts. */
+  turns: TurnMaker | null
 }
 
 export interface LoadedPlan {
@@ -31,6 +35,8 @@ export interface LoadedPlan {
   /** Every runner the plan uses, each once. */
   specs: RunnerSpec[]
   meter: FlowMeter
+  /** What its jobs wait for. */
+  turns: TurnMaker | null
 }
 
 export interface Plans {
@@ -85,7 +91,8 @@ export function createPlans(parts: {
     const meter = parts.meters.flow(nameOf(plan))
     const steps = plan.steps.map((step): LoadedStep => {
       const inputs = step.inputs.map(({ name, expression }) => ({ key: JSON.stringify(name) + ':', expression }))
-      const own = { step, inputs, environments: new Map(), meter: parts.meters.step(meter, step.id), sharing: null }
+      const turns = step.apart?.turns ? turnMakerOf(step.apart.turns, ruledStep(plan, step), parts.sandbox) : null
+      const own = { step, inputs, environments: new Map(), meter: parts.meters.step(meter, step.id), turns, sharing: null }
       if (step.run.kind !== 'code') return { ...own, spec: null }
       const { built, runtime } = step.run
       // Steps of equal code share a runner: within the version in a dedicated worker, whose runners live and go with it;
@@ -102,7 +109,8 @@ export function createPlans(parts: {
       }
       return { ...own, spec }
     })
-    return { plan, steps, specs: [...specs.values()], meter }
+    const turns = plan.turns ? turnMakerOf(plan.turns, ruledVersion(plan), parts.sandbox) : null
+    return { plan, steps, specs: [...specs.values()], meter, turns }
   }
 
   return {
@@ -134,6 +142,26 @@ export function createPlans(parts: {
       return environment
     },
   }
+}
+
+/** That of a job which is a part: of a step apart, that step alone. */
+export function loadedPart(loaded: LoadedPlan, part: string): LoadedPlan {
+  const plan = planOfPart(loaded.plan, part)
+  if (plan === loaded.plan) return loaded
+  const step = plan.steps[0]!
+  const whole = loaded.steps.find((one) => one.step.id === step.id)!
+  return { ...loaded, plan, steps: [{ ...whole, step, inputs: [] }], turns: null }
+}
+
+/** Whose jobs count together, where a rule does not say. Previews that were given no path have their version's. */
+function ruledVersion({ workspaceId, path, versionId, kind }: Plan): RuledVersion {
+  const isFlow = kind === 'flow' || kind === 'flowpreview'
+  return { workspaceId, versionId, kind: isFlow ? 'flow' : 'script', path: path || versionId }
+}
+
+function ruledStep(plan: Plan, step: PlanStep): RuledVersion {
+  const version = ruledVersion(plan)
+  return { ...version, kind: 'step', path: `${version.path}/${step.id}` }
 }
 
 /** As a tag names it. What nobody deployed has no name of its own. */

@@ -5,7 +5,7 @@ import type { UserError } from '../core/errors.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
 import { errorResult, type Effect, type JobState } from '../core/flow/machine.ts'
 import type { JobRecord } from '../core/flow/records.ts'
-import { printPartEnd } from '../core/flow/spread.ts'
+import { printPartEnd, type PartEnd } from '../core/flow/spread.ts'
 import { checkpointText } from '../core/flow/workflow.ts'
 import { stepIdOf } from '../core/job/ids.ts'
 import type { JsonText } from '../core/json.ts'
@@ -58,9 +58,9 @@ export class Run implements Finished {
   held: Effect[] | null = null
   /** Records that are durable together with parts, by their index: what is sent besides them. */
   spreads: Map<number, JsonText> | null = null
-  /** Such a record is on its way. */
-  spreading = false
-  /** Loops whose parts are not needed any more. */
+  /** So many such records are on their way. */
+  spreading = 0
+  /** Steps whose parts are not needed any more. */
   quits: { step: number; unbegun: boolean }[] | null = null
   /** Of a part: what its end says to the job that it is a part of. */
   told = ''
@@ -75,7 +75,7 @@ export class Run implements Finished {
   parkUntilMs: number | null = null
   /** So many signals more make it ready before that; 0: none do. */
   wanted = 0
-  /** There is more to do at its end (sql/finish_waited.sql): signals or times are kept for it, it has parts, or is one, it failed, or is deleted later. */
+  /** There is more to do at its end (sql/finish_waited.sql): it has waited, has parts, is one, has a turn (or may have: no plan), failed, or is deleted later. */
   waited: boolean
   /** Where its result is kept. */
   cache: CacheEntry | null = null
@@ -90,18 +90,22 @@ export class Run implements Finished {
   /** The first of it, so many seconds after the end; null: nothing yet. And all of it. */
   deleteS: number | null = null
   wholeS: number | null = null
-  /** Its job has a turn, or may have: its plan could not be loaded. */
-  readonly turned: boolean
-
   constructor(job: ClaimedJob, loaded: LoadedPlan | null, end: RunEnd, nowMs: number) {
     this.id = job.id
     this.epoch = job.epoch
     this.job = job
     this.loaded = loaded
-    this.turned = job.part === null && (loaded === null || loaded.plan.turned)
     this.#end = end
     this.claimedMs = nowMs
-    this.waited = job.part !== null
+    this.waited = job.part !== null || loaded === null || loaded.plan.turns !== null
+  }
+
+  /** Of a part: how it ends is told. */
+  tell(end: PartEnd, nowMs: number): void {
+    const { part, args } = this.job
+    if (part === null) return
+    const at = Math.round(this.claimedMs)
+    this.told = printPartEnd(part, args, end, { at, ms: Math.max(0, Math.round(nowMs) - at) })
   }
 
   /** Becomes a failure with the records that the journal has: those the database did take. */
@@ -112,7 +116,7 @@ export class Run implements Finished {
     this.status = 'failure'
     this.waited = true
     this.result = unstorableResult(reason)
-    if (this.job.part !== null) this.told = printPartEnd(this.job.args, { how: 'lost' })
+    this.tell({ how: 'lost' }, this.claimedMs)
     this.print()
     return true
   }
@@ -208,7 +212,7 @@ export class StepCall implements Call {
     this.args = args
     // Code that cannot see its environment is not told who it is.
     this.jobId = token === '' ? '' : (run.rootId ?? run.id)
-    this.stepJobId = token === '' ? '' : isScript(run.loaded!) ? run.id : this.logId
+    this.stepJobId = token === '' ? '' : run.loaded!.plan.alone ? run.id : this.logId
     this.token = token
     this.timeoutMs = timeoutMs
     this.trace = trace
@@ -348,9 +352,4 @@ export interface JournalEnds {
 
 export function unstorableResult(reason: string): JsonText {
   return errorResult({ name: 'ResultError', message: `the database cannot store what this job came to: ${reason}` })
-}
-
-/** A script's main gets the job's arguments as they came: what is left out is left to main's own defaults. */
-export function isScript({ plan }: LoadedPlan): boolean {
-  return plan.kind === 'script' || plan.kind === 'preview'
 }

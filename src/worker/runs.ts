@@ -4,17 +4,18 @@
 //   R3. Pipelined: a record is journaled once its job is older than journalAfterMs, and before anything that waits.
 //       Strict: every result is durable before the next step starts.
 //   R4. A job that only waits, and longer than parkAfterMs, is given back with the times it waits for: no slot, no memory.
-//   R5. The record that a loop was spread becomes durable in one statement with the loop's parts: all before it is durable
-//       then, and nothing behind it.
+//   R5. The record that a step has become jobs (a loop that is spread, a step apart) becomes durable in one statement with them:
+//       all before it is durable then, and nothing behind it.
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
+import { parseTarget, printTarget, readApartEnd, type ApartTarget } from '../core/flow/apart.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
-import { soonerOf, withDeletion } from '../core/flow/deletion.ts'
+import { deletionAt, soonerOf, withDeletion } from '../core/flow/deletion.ts'
 import { advance, deletionIn, errorResult, fold, isAlive, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
-import type { CodeRun, LoopRun, Plan, ScriptRun } from '../core/flow/plan.ts'
+import type { CodeRun, LoopRun, Plan, PlanStep, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
-import { partArgsOf, partDeletionOf, partsOf, printPartEnd, spreadOf, type PartEnd } from '../core/flow/spread.ts'
+import { partArgsOf, partDeletionOf, partsOf, spreadOf, type PartEnd } from '../core/flow/spread.ts'
 import { parseAsks, type Workflow } from '../core/flow/workflow.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
@@ -24,14 +25,15 @@ import { makeSharedFolder, removeSharedFolder, sharingSpec } from '../runner/sha
 import type { Clock } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import { partIdOf, type PartsQuit } from '../store/parts.ts'
+import type { Turn, TurnMaker } from '../store/turns.ts'
 import type { JobPast, SignalRow } from '../store/signals.ts'
 import { cacheKey, type CacheEntry, type ResultCache } from './cache.ts'
 import type { Committer } from './committer.ts'
-import type { LoadedPlan, LoadedStep, Plans } from './plans.ts'
+import { loadedPart, type LoadedPlan, type LoadedStep, type Plans } from './plans.ts'
 import type { References } from './references.ts'
 import type { WorkerCounters } from './report.ts'
 import type { Tracing } from './tracing.ts'
-import { isScript, JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd } from './run.ts'
+import { JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd } from './run.ts'
 
 export interface RunsParts {
   clock: Clock
@@ -116,7 +118,8 @@ export function createRuns(parts: RunsParts): Runs {
     return plan
   }
 
-  function start(job: ClaimedJob, loaded: LoadedPlan, past: JobPast | null): void {
+  function start(job: ClaimedJob, whole: LoadedPlan, past: JobPast | null): void {
+    const loaded = job.part === null ? whole : loadedPart(whole, job.part)
     const run = new Run(job, loaded, ended, clock.nowMs())
     if (job.trace) run.trace = parts.tracing.begin(job, loaded)
     if (loaded.plan.deletes || job.part !== null) noteDeletion(run, loaded.plan)
@@ -136,11 +139,13 @@ export function createRuns(parts: RunsParts): Runs {
     }
   }
 
-  /** A part goes as a whole when its loop is to go: it was given the items, and has the results. */
+  /** A part goes as a whole when its loop, or its step, is to go: it was given the items or arguments, and has the results. */
   function noteDeletion(run: Run, plan: Plan): void {
     const { part, args } = run.job
+    const target = part === null ? null : parseTarget(part)
     if (plan.deletes) run.deletes = new Map()
-    run.wholeS = run.deleteS = part === null ? plan.deleteS : partDeletionOf(args)
+    if (target) run.wholeS = run.deleteS = soonerOf(plan.deleteS, target.deleteS)
+    else run.wholeS = run.deleteS = part === null ? plan.deleteS : partDeletionOf(args)
   }
 
   function begin(run: Run, loaded: LoadedPlan): void {
@@ -193,6 +198,7 @@ export function createRuns(parts: RunsParts): Runs {
       const record = parseRecord(row.record)
       if (record) records.push(record)
       if (record?.d !== undefined) run.deleteS = soonerOf(run.deleteS, record.d)
+      if (record?.k === 'spread' && record.d !== undefined) (run.deletes ??= new Map()).set(record.n, record.d)
       if (record?.k === 'call' && !record.error) keepFlow(run, loadedPlan(record.version))
       run.records.push(row.record)
     }
@@ -273,7 +279,8 @@ export function createRuns(parts: RunsParts): Runs {
     const deleteS = run.deletes === null ? null : deletionIn(run.state!, record, run.deletes)
     advance(run.state!, record, effects)
     const only = effects.length === before + 1 ? effects[before]! : null
-    if (record.k === 'ok' && record.s === run.loaded!.plan.early && only?.e !== 'finish') isEarly(run, record)
+    const { early } = run.loaded!.plan
+    if (early !== null && only?.e !== 'finish') findEarly(run, record, early)
     const isResult = only?.e === 'finish' && (record.k === 'ok' || record.k === 'cached') && record.v === only.result
     const text = printRecord(record, !isResult)
     run.records.push(deleteS === null ? text : withDeletion(text, deleteS))
@@ -282,9 +289,11 @@ export function createRuns(parts: RunsParts): Runs {
   }
 
   /** The result that is answered before the job is over: durable first, so that it cannot become another one. */
-  function isEarly(run: Run, record: JobRecord & { k: 'ok' }): void {
+  function findEarly(run: Run, record: JobRecord, stepId: string): void {
+    if (record.k !== 'ok' && record.k !== 'signal') return
+    const value = record.k === 'ok' ? (record.s === stepId ? record.v : null) : apartValue(record)
     // A step of a sub-flow may have the same id.
-    if (run.state!.root.results.get(record.s) !== record.v) return
+    if (value === null || run.state!.root.results.get(stepId) !== value) return
     record.early = true
     run.early = run.job.waiter !== null
   }
@@ -301,12 +310,16 @@ export function createRuns(parts: RunsParts): Runs {
     run.afterJournal = after ?? run.afterJournal
     while (run.journaled < run.records.length) {
       const parts = run.spreads?.get(run.journaled)
-      if (run.spreading || (parts !== undefined && run.journaling > 0)) return // goes on in durable()
+      // Those that come with jobs go one behind another by themselves.
+      if (parts === undefined ? run.spreading > 0 : run.journaling > run.spreading) return // goes on in durable()
       const record = run.records[run.journaled++]!
       run.journaling += 1
-      run.spreading = parts !== undefined
       if (parts === undefined) committer.journal(new JournalEntry(run, run.journaled, record, journalEnds))
-      else committer.spread(new JournalEntry(run, run.journaled, record, journalEnds, parts))
+      else {
+        run.spreading += 1
+        run.spreads!.delete(run.journaled - 1)
+        committer.spread(new JournalEntry(run, run.journaled, record, journalEnds, parts))
+      }
     }
     if (run.journaling === 0) durable(run)
   }
@@ -318,7 +331,7 @@ export function createRuns(parts: RunsParts): Runs {
       run.early = false
       parts.onEarly(run)
     }
-    run.spreading = false
+    run.spreading = 0
     if (run.spreads && !run.over && run.journaled < run.records.length) {
       journal(run, null)
       return
@@ -396,14 +409,25 @@ export function createRuns(parts: RunsParts): Runs {
       const parts = partArgsOf({ plan, step, cursor, items, spread: effect.spread })
       assertParts(parts, limits.partsBytesMax)
       const jobs = parts.map((args, slot) => `{"id":"${partIdOf(run.id, n, slot)}","slot":${slot},"args":${args}}`)
-      const text = `,"step":${n},"part":"${step.id}","v":${plan.versionId},"at_once":${effect.spread.atOnce},"jobs":[${jobs.join(',')}]`
-      run.spreads ??= new Map()
-      run.spreads.set(run.records.length, text)
-      run.waited = true
+      addParts(run, { n, part: step.id, versionId: plan.versionId, atOnce: effect.spread.atOnce, jobs })
     } catch (error) {
       record.error = { ...expressionError(error), step_id: step.id }
     }
     return record
+  }
+
+  /** Jobs that are made durable with the run's next record. */
+  function addParts(
+    run: Run,
+    made: { n: number; part: string; versionId: string; atOnce: number; jobs: readonly JsonText[] },
+  ): void {
+    const { n, part, versionId, atOnce, jobs } = made
+    run.spreads ??= new Map()
+    run.spreads.set(
+      run.records.length,
+      `,"step":${n},"part":"${part}","v":${versionId},"at_once":${atOnce},"jobs":[${jobs.join(',')}]`,
+    )
+    run.waited = true
   }
 
   /** The run is not parked meanwhile: then it would no longer be ours to say. */
@@ -467,8 +491,10 @@ export function createRuns(parts: RunsParts): Runs {
       return
     }
     const cacheMs = step.cacheMs ?? (loaded === own || cursor.ask?.kind === 'task' ? null : loaded.plan.cacheMs)
-    if (cacheMs === null) send(run, effect, loaded, code, args, timeoutMs, null)
-    else sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) => fault(run, error))
+    if (cacheMs !== null)
+      sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) => fault(run, error))
+    else if (isApart(step, own, loaded)) sendApart(run, effect, loaded, args, timeoutMs)
+    else send(run, effect, loaded, code, args, timeoutMs, null)
   }
 
   /** What main is called with. */
@@ -476,7 +502,7 @@ export function createRuns(parts: RunsParts): Runs {
     const { ask, workflow } = cursor
     if (ask?.kind === 'task') return argsOf(own, cursor.parent!, index)
     if (ask && 'args' in ask) return JSON.stringify(ask.args)
-    return workflow?.args ?? (isScript(own) ? cursor.flowInputText() : bind(cursor, own.steps[index]!.inputs))
+    return workflow?.args ?? (own.plan.alone ? cursor.flowInputText() : bind(cursor, own.steps[index]!.inputs))
   }
 
   async function sendUnlessCached(
@@ -500,7 +526,44 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     if (value !== null) take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: value, cached: true }, null)
     else if (closing) giveBackNow(run)
+    else if (isApart(step, loadedOf(run, effect.cursor), loaded)) sendApart(run, effect, loaded, args, timeoutMs)
     else send(run, effect, loaded, code, args, timeoutMs, entry)
+  }
+
+  /** The step becomes a job of its own. `loaded`: whose code it runs. */
+  function sendApart(run: Run, effect: Effect & { e: 'start' }, loaded: LoadedPlan, args: JsonText, timeoutMs: number): void {
+    const { cursor, step, n } = effect
+    const own = loadedOf(run, cursor)
+    // What a workflow asks for is no step of a version.
+    const { plan, steps } = cursor.ask ? loaded : own
+    const { id } = cursor.ask ? steps[0]!.step : step
+    const timeout = step.timeout && timeoutMs
+    const target: ApartTarget = { kind: 'step', id, timeoutMs: timeout, deleteS: stepDeletion(run, cursor, n) }
+    const { versionId } = plan
+    const { turns } = loaded === own ? own.steps[step.index]! : loaded
+    try {
+      becomeJob(run, effect, { n, target, versionId, args, turns })
+    } catch (error) {
+      take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
+    }
+  }
+
+  /** @throws StepFault, EngineError where it may not, or it cannot be told which turn it waits for */
+  function becomeJob(run: Run, { cursor, step }: { cursor: Cursor; step: PlanStep }, job: ApartJob): void {
+    const { n, target, versionId, args, turns } = job
+    if (!isAlive(run.state!, cursor) || cursor.n !== n) return // nobody waits for it any more
+    if (run.folder !== '' && sharesFolder(cursor)) throw new StepFault('NotShared', notShared)
+    const id = partIdOf(run.id, n, 0)
+    const tag = step.apart?.tag ? `,"tag":"${step.apart.tag}"` : ''
+    const turn = turns ? `,"turn":${JSON.stringify(turnFor(run, turns, args))}` : ''
+    addParts(run, {
+      n,
+      part: printTarget(target),
+      versionId,
+      atOnce: 1,
+      jobs: [`{"id":"${id}","slot":0,"args":${args}${tag}${turn}}`],
+    })
+    take(run, { k: 'spread', ...at(cursor), s: step.id, n, jobs: 1, job: id }, null)
   }
 
   function send(
@@ -563,14 +626,24 @@ export function createRuns(parts: RunsParts): Runs {
     const record: JobRecord & { k: 'call' } = { k: 'call', ...at(cursor), s: step.id, version: '', args: '{}' }
     if (loaded instanceof Error) record.error = referenceError(loaded)
     else {
-      record.version = loaded.plan.versionId
-      keepFlow(run, loaded)
+      const { turns } = loaded
+      const { versionId } = loaded.plan
+      record.version = versionId
       try {
-        record.args = argsOf(loadedOf(run, cursor), cursor, step.index)
-        assertSize(record.args, limits.resultBytesMax)
+        const args = (record.args = argsOf(loadedOf(run, cursor), cursor, step.index))
+        assertSize(args, limits.resultBytesMax)
+        const depth = cursor.frame.depth + 1
+        if ((step.apart || turns) && depth <= limits.flowDepthMax) {
+          const { n } = cursor
+          if (loaded.plan.deleteS !== null) (run.deletes ??= new Map()).set(n, loaded.plan.deleteS)
+          const target: ApartTarget = { kind: 'flow', depth, deleteS: stepDeletion(run, cursor, n) }
+          becomeJob(run, effect, { n, target, versionId, args, turns })
+          return
+        }
       } catch (error) {
         record.error = expressionError(error)
       }
+      keepFlow(run, loaded)
     }
     take(run, record, null)
   }
@@ -584,8 +657,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.loading += 1
     try {
       const found = await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
-      // They are counted as jobs, and a step is none.
-      return !(found instanceof Error) && found.plan.turned ? new LimitedInside(what) : found
+      return !(found instanceof Error) && found.plan.turns?.debounce ? new DebouncedInside(what) : found
     } finally {
       run.loading -= 1
     }
@@ -709,9 +781,9 @@ export function createRuns(parts: RunsParts): Runs {
     journal(run, parkStill)
   }
 
-  /** Unless something has come meanwhile. */
+  /** Unless something has come, or begun, meanwhile. */
   function parkStill(run: Run): void {
-    if (run.parking) park(run)
+    if (run.parking && run.calls.length === 0 && run.loading === 0) park(run)
   }
 
   function park(run: Run): void {
@@ -733,7 +805,7 @@ export function createRuns(parts: RunsParts): Runs {
     run.over = true
     run.status = status
     run.result = result
-    if (run.job.part !== null) run.told = printPartEnd(run.job.args, part)
+    run.tell(part, clock.nowMs())
     if (run.deleteS !== null || status === 'failure' || status === 'canceled') run.waited = true
     count(run.loaded, status !== 'success')
     if (run.cache !== null && status === 'success') parts.cache.keep(run.cache, result)
@@ -807,7 +879,7 @@ export function createRuns(parts: RunsParts): Runs {
   function isRepeatable(run: Run, cursor: Cursor): boolean {
     const own = loadedOf(run, cursor)
     return (
-      cursor.ask !== null || isScript(own) || own.steps[cursor.step!.index]!.inputs.every(({ expression }) => expression.pure)
+      cursor.ask !== null || own.plan.alone || own.steps[cursor.step!.index]!.inputs.every(({ expression }) => expression.pure)
     )
   }
 
@@ -871,6 +943,13 @@ function at(cursor: Cursor): { c?: number } {
   return cursor.id === 0 ? {} : { c: cursor.id }
 }
 
+/** What a step apart gave; null: it failed, or this is the end of something else, or an answer. */
+function apartValue({ n, v }: JobRecord & { k: 'signal' }): JsonText | null {
+  if (n >= 0) return null
+  const end = readApartEnd(v)
+  return 'value' in end ? end.value : null
+}
+
 function signalOf(row: SignalRow, createdBy: string): JobRecord {
   const { seq, n, resume_id: id, approver, account, approved, payload: v } = row
   const record: JobRecord & { k: 'signal' } = { k: 'signal', seq, n, id, approver, approved, v }
@@ -929,18 +1008,51 @@ function assertSize(args: JsonText, bytesMax: number): void {
   )
 }
 
-/** A step names what limits, orders or debounces its jobs. */
-class LimitedInside extends Error {
+/** What a part waits for. */
+function turnFor(run: Run, turns: TurnMaker, args: JsonText): Turn {
+  const turn = turns.turnOf(args)
+  // A part of a loop has none.
+  const own = run.state!.part ? undefined : run.loaded!.turns?.turnOf(run.job.args)
+  if (own?.key !== turn.key || turn.max !== 1) return turn
+  throw new StepFault(
+    'WaitsForItself',
+    `it would wait for a turn of "${turn.key}", which its own job keeps until it is over; give one of them another key`,
+  )
+}
+
+/** A step is not absorbed by another one: each has a flow that waits for it. */
+class DebouncedInside extends Error {
   constructor({ kind, path }: { kind: string; path: string }) {
-    super(
-      `${kind} ${path} limits, orders or debounces its jobs, which holds for jobs, not for steps of another flow; start it as a job`,
-    )
-    this.name = 'LimitedInside'
+    super(`${kind} ${path} debounces its jobs, which holds for jobs that are started, not for steps; start it as a job`)
+    this.name = 'DebouncedInside'
   }
 }
 
 function referenceError(error: Error): UserError {
-  return { name: error instanceof LimitedInside ? error.name : 'NotFound', message: error.message }
+  return { name: error instanceof DebouncedInside ? error.name : 'NotFound', message: error.message }
+}
+
+/** A step that becomes a job. */
+interface ApartJob {
+  n: number
+  target: ApartTarget
+  versionId: string
+  args: JsonText
+  turns: TurnMaker | null
+}
+
+/** When what step n of the cursor comes to is deleted. */
+function stepDeletion(run: Run, cursor: Cursor, n: number): number | null {
+  return run.deletes === null ? null : soonerOf(deletionAt(cursor), run.deletes.get(n))
+}
+
+const notShared =
+  'it would be a job of its own, which does not see the folder that the steps of a flow with same_worker share; take its tag or ' +
+  'its limit away, or same_worker'
+
+/** Is the step a job of its own? Not where it already is that job. */
+function isApart(step: PlanStep, own: LoadedPlan, runs: LoadedPlan): boolean {
+  return step.apart !== null || (runs !== own && runs.turns !== null && !own.plan.alone)
 }
 
 /** Each round is sent all that came before. */

@@ -190,7 +190,7 @@ export function createWorker(parts: WorkerParts): Worker {
     const lease = await retrying(() => (stop.aborted ? Promise.resolve(null) : sign()))
     if (lease === null) return // asked to stop before there was a database
     const { workerId } = lease
-    const committer = createCommitter({ db, clock, limits, workerId, counters, log, onRoom: () => claims.pump(), onReady })
+    const committer = createCommitter({ db, clock, limits, workerId, counters, log, onRoom: () => claims.pump() })
     runs = createRuns({
       clock,
       limits,
@@ -421,11 +421,6 @@ export function createWorker(parts: WorkerParts): Worker {
       answers: answers.pending(),
       silentMs,
     }
-  }
-
-  /** Those not told find it when they poll. */
-  function onReady(ready: readonly string[]): void {
-    void wakeOthers(ready).catch(() => {})
   }
 
   async function wakeOthers(ready: readonly string[]): Promise<void> {

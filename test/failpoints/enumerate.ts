@@ -93,7 +93,7 @@ const exempt: Record<string, string> = {
   'of audit mode, and only for what was refused: a run without a fault has none': 'record_refusals',
   'shown while a step runs, and no part of what a job comes to': 'set_progress set_user_state',
   'one statement of whoever starts a job again; all of it or nothing': 'restart_job',
-  'only for loops over several jobs: test/e2e/spread.e2e.test.ts kills a worker among them, the simulation loses the replies':
+  'only for steps that become jobs: test/e2e/spread.e2e.test.ts kills a worker among them, the simulation loses the replies':
     'spread_jobs quit_parts',
   'only where a workspace has an error handler: test/e2e/error_handler.e2e.test.ts kills a worker': 'forget_failures',
   'after the end of jobs, from an entry that goes in the same statement: test/server/deletion.pg.test.ts': 'delete_used',

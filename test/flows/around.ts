@@ -54,11 +54,11 @@ export const around: FlowCase[] = [
     result: 2,
   },
   {
-    name: 'a flow that limits its jobs is no step of another one',
-    deploy: { 'f/limited': { modules: [give('a', '1')], value: { concurrent_limit: 1 } } },
-    modules: [flow('s', 'f/limited')],
+    name: 'a flow that debounces its jobs is no step of another one',
+    deploy: { 'f/debounced': { modules: [give('a', '1')], value: { debounce_delay_s: 1 } } },
+    modules: [flow('s', 'f/debounced')],
     status: 'failure',
-    result: { error: { name: 'LimitedInside', step_id: 's' } },
+    result: { error: { name: 'DebouncedInside', step_id: 's' } },
   },
   {
     name: 'a step of the same code and arguments runs once',

@@ -1,6 +1,6 @@
 // Small flows and what they come to. One file per area has a table of them; flows.e2e.test.ts runs each on a shared worker and
 // on a dedicated one, and both must come to the same.
-import type { FlowModule, FlowValue, InputTransform } from '../../src/core/flow/definition.ts'
+import type { FlowModule, FlowValue, InputTransform, Queueing } from '../../src/core/flow/definition.ts'
 import type { Json } from '../../src/core/json.ts'
 
 export interface FlowCase {
@@ -13,7 +13,10 @@ export interface FlowCase {
   /** The job's result, or a part of it where it is an object. */
   result: unknown
   /** Flows and scripts it names, deployed before it. */
-  deploy?: Record<string, { modules: FlowModule[]; value?: Partial<FlowValue> } | { script: string; language?: string }>
+  deploy?: Record<
+    string,
+    { modules: FlowModule[]; value?: Partial<FlowValue> } | { script: string; language?: string; limits?: Queueing }
+  >
   /** How often steps ran, where that matters. */
   ran?: Record<string, number>
   /** What is sent to the job, one after another. */
@@ -45,6 +48,9 @@ function rawscript(id: string, content: string, inputs: Record<string, string>, 
   const input_transforms = Object.fromEntries(Object.entries(inputs).map(([name, expr]) => [name, js(expr)]))
   return { id, value: { type: 'rawscript', language: 'bun', content, input_transforms }, ...more }
 }
+
+/** A module with further fields of its value: a tag, a limit. */
+export const withValue = (module: FlowModule, more: object): FlowModule => ({ ...module, value: { ...module.value, ...more } })
 
 /** A step that gives what an expression gives. */
 export function give(id: string, expr: string, more: Partial<FlowModule> = {}): FlowModule {

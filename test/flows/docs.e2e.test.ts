@@ -22,7 +22,7 @@ interface Document {
 let engine: Engine
 beforeAll(async () => {
   engine = await testEngine()
-  await engine.work()
+  await engine.work([], { tags: ['flow', 'gpu'] })
 })
 
 function said(text: string, what: 'args' | 'answers' | 'result'): Json {

@@ -2,6 +2,7 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testEngine, type Deployed, type Done, type Engine } from '../support/engine.ts'
 import { early, late, sendAnswers } from './answers.ts'
+import { apart } from './apart.ts'
 import { around } from './around.ts'
 import { branches } from './branches.ts'
 import type { FlowCase } from './cases.ts'
@@ -11,7 +12,7 @@ import { subflows } from './subflows.ts'
 import { waiting } from './waiting.ts'
 import { workflows } from './workflows.ts'
 
-const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, spreads, waiting, workflows }
+const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, spreads, waiting, workflows, apart }
 // Dedicated workers have a runner per version: so many flows at a time.
 const together = 12
 
@@ -23,7 +24,7 @@ beforeAll(async () => {
 
 async function deploy(one: FlowCase, path: string, dedicated: boolean): Promise<Deployed> {
   for (const [name, what] of Object.entries(one.deploy ?? {})) {
-    if ('script' in what) await engine.script(name, what.script, what.language)
+    if ('script' in what) await engine.script(name, { content: what.script, language: what.language ?? 'bun', ...what.limits })
     else await engine.deploy(name, what.modules, what.value, false)
   }
   return engine.deploy(path, one.modules, one.value, dedicated)

@@ -1,13 +1,15 @@
 // flow_status and what is inside of a job, told from its flow and its records.
 import { describe, expect, test } from 'vitest'
 import type { FlowModule, FlowValue, Retry } from '../../src/core/flow/definition.ts'
+import { planOfPart } from '../../src/core/flow/apart.ts'
+import type { AttemptPast } from '../../src/core/flow/history.ts'
 import { printRecord, type JobRecord } from '../../src/core/flow/records.ts'
 import { stepIdOf } from '../../src/core/job/ids.ts'
 import type { JobRow } from '../../src/store/job_reads.ts'
 import { flowStatusOf, type FlowStatus } from '../../src/server/flow_status.ts'
 import { recordsOf } from '../../src/server/histories.ts'
 import { attemptText, jobText, listText, objectText } from '../../src/server/job_view.ts'
-import { driven, historyOf, planOf, type Driven } from '../core/flow/drive.ts'
+import { driven, historyOf, partIdOf, planOf, takenApart, type Driven } from '../core/flow/drive.ts'
 import { all, choose, each, flow, js, repeat, same } from '../flows/cases.ts'
 
 const id = '01a20555-2c4b-7000-b7ca-3658ce450000'
@@ -152,6 +154,38 @@ describe('a flow', () => {
   test('whose last step gave what the job came to keeps that once', () => {
     const steps = `[${printRecord(ok(1, 'a'))}, \n ${printRecord(ok(2, 'b'), false)}]`
     expect(recordsOf({ steps, result: '{"n":12345678901234567890}' })[1]).toMatchObject({ v: '{"n":12345678901234567890}' })
+  })
+})
+
+describe('a step that is a job of its own', () => {
+  const plan = () => takenApart(planOf([same('a', { retry }), same('b')]), 'a')
+
+  test('goes by the id of that job, and is under way until it is over', () => {
+    const of = { plan: plan(), step: (_id: string, n: number) => (n === 1 ? new Error('no') : undefined) }
+    expect(statusNow(of, { state: 'waiting' })).toMatchObject({
+      modules: [{ type: 'InProgress', id: 'a', job: partIdOf(2), failed_retries: [partIdOf(1)] }, later('b')],
+    })
+    expect(statusNow({ plan: plan() }, { ...ended, status: 'success' })).toMatchObject({
+      modules: [
+        { type: 'Success', job: partIdOf(1) },
+        { type: 'Success', job: s(2) },
+      ],
+    })
+  })
+
+  test('is found by its number too, with its result', () => {
+    const of = { plan: plan() }
+    const { records } = driven(of)
+    const history = historyOf(records, of)
+    const past = history.numbered(1) as AttemptPast
+    const shown = JSON.parse(attemptText({ job: running, history, past }, s(1), 'main', 'said')) as object
+    expect(shown).toMatchObject({ id: s(1), success: true, result: 1, logs: 'said', duration_ms: 5 })
+  })
+
+  test('says of itself whose step it is', () => {
+    const of = { plan: planOfPart(plan(), 'a/') }
+    const text = jobText({ ...running, parentId: s(0), part: 'a/' }, 'main', '', historyOf([], of))
+    expect(JSON.parse(text)).toMatchObject({ parent_job: s(0), is_flow_step: true, flow_step_id: 'a', job_kind: 'flowscript' })
   })
 })
 

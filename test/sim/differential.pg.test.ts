@@ -79,7 +79,7 @@ class Sequence {
     if (draw < 0.55) {
       const held = this.#held(this.#finish)
       const turned = (JSON.parse(held) as { id: string }[]).some(({ id }) => this.store.turns.has(id))
-      const name = turned || this.#chance() < 0.1 ? 'finish_turns' : this.#chance() < 0.7 ? 'finish_jobs' : 'finish_waited'
+      const name = turned || this.#chance() < 0.4 ? 'finish_waited' : 'finish_jobs'
       return { name, values: [worker, held, this.#chance() < 0.3], session }
     }
     if (draw < 0.6) {
@@ -178,7 +178,7 @@ class Sequence {
   readonly #finish = (job: object) => ({
     ...job,
     status: 'success',
-    result: { ok: this.#whole(9) },
+    result: this.#chance() < 0.8 ? { ok: this.#whole(9) } : null,
     steps: [
       {
         k: 'ok',
@@ -190,7 +190,13 @@ class Sequence {
     refuses: this.#chance() < 0.2,
   })
   readonly #spread = (job: object) => {
-    const jobs = Array.from({ length: 1 + this.#whole(3) }, (_, slot) => ({ id: this.#nextId(Date.now()), slot, args: { slot } }))
+    const jobs = Array.from({ length: 1 + this.#whole(3) }, (_, slot) => ({
+      id: this.#nextId(Date.now()),
+      slot,
+      args: { slot },
+      tag: this.#chance() < 0.2 ? this.#tag() : undefined,
+      turn: this.#chance() < 0.3 ? { key: `t${this.#whole(4)}`, max: 1 + this.#whole(2) } : undefined,
+    }))
     for (const { id } of jobs) this.ids.push(id)
     const step = ++this.#spreads
     return {
@@ -382,7 +388,6 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
     'suspects_wait',
     'finish_jobs',
     'finish_waited',
-    'finish_turns',
     'enqueue_turns',
     'spread_jobs',
     'send_signal',

@@ -6,6 +6,7 @@
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
 import { modulesOf } from '../../src/core/flow/modules.ts'
 import type { Built } from '../../src/core/flow/plan.ts'
+import { partIdOf } from '../../src/store/parts.ts'
 import type { Turn } from '../../src/store/turns.ts'
 import type { Version } from './memory.ts'
 
@@ -47,6 +48,13 @@ function loop(id: string, modules: FlowModule[], more: object = {}): FlowModule 
 }
 
 const spread = { spread: true }
+
+/** A step that is a job of its own. */
+function apart(module: FlowModule, concurrent_limit: number): FlowModule {
+  return { ...module, value: { ...module.value, concurrent_limit } as FlowModule['value'] }
+}
+
+const isApart = ({ value }: FlowModule): boolean => value.type === 'rawscript' && value.concurrent_limit !== undefined
 
 /** A step that fails for some items, whoever runs it and when. */
 const odd = (id: string): FlowModule => step(id, 'flow_input.iter.value')
@@ -247,6 +255,19 @@ export const flows: readonly SimFlow[] = [
     args: itemsOf,
     anyOrder: true,
   },
+  {
+    name: 'steps that are jobs of their own, so many at a time',
+    value: {
+      modules: [
+        step('a', 'flow_input.x'),
+        apart(step('flaky_b', 'results.a', { retry: { constant: { attempts: 2, seconds: 1 } }, continue_on_error: true }), 1),
+        loop('l', [apart(odd('odd_c'), 2), step('d', 'results.odd_c')], { parallel: true, skip_failures: true }),
+        step('e', 'results.l'),
+      ],
+    },
+    args: itemsOf,
+    anyOrder: true,
+  },
 ]
 
 /** Answers to a step that waits: all of them approve, or the first one refuses. */
@@ -360,7 +381,8 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
     const more = constant?.attempts ?? exponential?.attempts ?? 0
     for (let failures = 0; ; failures++) {
       const n = ++number
-      const outcome = outcomeOf({ jobId, stepId: module.id, n, args: JSON.stringify({ p }) })
+      const ran = isApart(module) ? { jobId: partIdOf(jobId, n, 0), n: 1 } : { jobId, n }
+      const outcome = outcomeOf({ ...ran, stepId: module.id, args: JSON.stringify({ p }) })
       const seconds = failures === 0 ? 0 : (constant?.seconds ?? (exponential?.seconds ?? 0) ** failures)
       const waitMs = seconds * 1_000 * (exponential?.random_factor ? 1 - exponential.random_factor / 100 : 1)
       attempts.push({ n, step: module.id, ok: outcome.ok, waitMs: waitMs + pausedMs })
@@ -441,8 +463,19 @@ export function expected(flow: SimFlow, jobId: string, argsText: string): Expect
   return { status: ok ? 'success' : 'failure', result: JSON.stringify(last), attempts: flow.anyOrder ? null : attempts }
 }
 
-/** What a part comes to, by its arguments, when nobody cancels it: its loop over its items. */
-export function expectedPart(flow: SimFlow, part: { id: string; loop: string; args: string }): Expected {
-  const module = flow.value.modules.find(({ id }) => id === part.loop)!
-  return expected({ ...flow, value: { modules: [module] } }, part.id, part.args)
+/** What a part comes to, by its arguments, when nobody cancels it: its loop over its items, or its step. */
+export function expectedPart(flow: SimFlow, { id, part, args }: { id: string; part: string; args: string }): Expected {
+  const stepId = stepApart(part)
+  if (stepId !== null) {
+    const outcome = outcomeOf({ jobId: id, stepId, n: 1, args })
+    if (outcome.ok) return { status: 'success', result: outcome.value, attempts: null }
+    return { status: 'failure', result: JSON.stringify({ error: { ...outcome.error, step_id: stepId } }), attempts: null }
+  }
+  const module = flow.value.modules.find((one) => one.id === part)!
+  return expected({ ...flow, value: { modules: [module] } }, id, args)
+}
+
+/** The step that a part is; null: it is iterations of a loop. */
+export function stepApart(part: string): string | null {
+  return part.includes('/') ? part.slice(0, part.indexOf('/')) : null
 }

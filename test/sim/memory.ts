@@ -267,14 +267,32 @@ function finish(store: MemoryStore, [workerId, document, tells]: unknown[], _ses
   return rows
 }
 
+interface LimitItem {
+  key: string
+  max?: number
+  window?: number
+}
+
 interface TurnItem extends NewItem {
   i: number
-  turn?: {
-    key: string
-    max?: number
-    window?: number
-    debounce?: { key: string; ms: number; within?: number; amount?: number; merge?: string[] }
-  }
+  turn?: LimitItem & { debounce?: { key: string; ms: number; within?: number; amount?: number; merge?: string[] } }
+}
+
+const limitsOf = ({ key, max, window }: LimitItem) => ({ key, jobs_max: max ?? null, window_ms: window ?? null })
+
+/** Not before `dueAt`. */
+function waitForTurn(
+  store: MemoryStore,
+  job: JobRow,
+  turn: LimitItem,
+  dueAt: number | null,
+  debounceKey: string | null = null,
+): void {
+  job.state = 'waiting'
+  job.run_at = null
+  const own = { job_id: job.id, n: store.nextTurn(), held: false, due_at: dueAt, free_at: null }
+  const absorbs = { debounce_key: debounceKey, debounced: 0, accepted_at: store.now() }
+  store.turns.set(job.id, { ...own, ...limitsOf(turn), ...absorbs })
 }
 
 /** As turn_due in SQL. */
@@ -353,12 +371,11 @@ function acceptTurns(store: MemoryStore, batch: readonly TurnItem[]): Row[] {
     const jobId = absorbing?.job_id ?? item.id
     if (item.key !== undefined) store.keys.set(name, jobId)
     rows.push({ askedId: item.id, jobId, tag: null })
-    const limits = turn && { key: turn.key, jobs_max: turn.max ?? null, window_ms: turn.window ?? null }
     if (absorbing && debounce) {
       const within = debounce.within === undefined ? Infinity : absorbing.accepted_at + debounce.within
       absorbing.debounced += 1
       const full = debounce.amount !== undefined && absorbing.debounced >= debounce.amount
-      Object.assign(absorbing, limits, { due_at: full ? store.now() : Math.min(store.now() + debounce.ms, within) })
+      Object.assign(absorbing, limitsOf(turn), { due_at: full ? store.now() : Math.min(store.now() + debounce.ms, within) })
       const job = store.jobs.get(jobId)!
       const [earlier, args] = [JSON.parse(job.args) as Row, { ...(item.args as Row) }]
       for (const field of debounce.merge ?? []) {
@@ -369,17 +386,13 @@ function acceptTurns(store: MemoryStore, batch: readonly TurnItem[]): Row[] {
     }
     insert(store, item)
     const job = store.jobs.get(item.id)!
-    if (!turn || !limits) {
+    if (!turn) {
       if (job.state === 'ready') tags.add(job.tag)
       continue
     }
-    job.state = 'waiting'
-    job.run_at = null
     const at = item.at ?? -Infinity
     const dueAt = debounce ? Math.max(store.now() + debounce.ms, at) : at > store.now() ? at : null
-    const own = { job_id: item.id, n: store.nextTurn(), held: false, due_at: dueAt, free_at: null }
-    const absorbs = { debounce_key: debounce?.key ?? null, debounced: 0, accepted_at: store.now() }
-    store.turns.set(item.id, { ...own, ...limits, ...absorbs })
+    waitForTurn(store, job, turn, dueAt, debounce?.key)
   }
   const keys = batch.flatMap((item) => item.turn?.key ?? [])
   for (const tag of grantTurns(store, keys)) tags.add(tag)
@@ -543,20 +556,16 @@ const statements: Record<string, Statement> = {
         )
     }
     for (const one of ended) if (!over.has(one.part.parent_id)) freeNext(store, one)
+    const passed = endTurns(
+      store,
+      ours.map(({ part }) => ({ id: part.id, began: part.started_at })),
+    )
+    for (const tag of passed ?? []) store.notify('millrace_work', `* ${tag}`)
     return rows
   },
 
-  finish_turns(store, values, session) {
-    const before = new Map(items<{ id: string }>(values[1]).map(({ id }) => [id, store.jobs.get(id)?.started_at ?? null]))
-    const rows = statements['finish_waited']!(store, values, session)
-    const strangers = new Set(rows.map((row) => row['id']))
-    const over = [...before].filter(([id]) => !strangers.has(id)).map(([id, began]) => ({ id, began }))
-    const tags = endTurns(store, over) ?? []
-    return [...rows.map((row) => ({ ...row, tag: null })), ...tags.map((tag) => ({ id: null, tag }))]
-  },
-
   spread_jobs(store, [workerId, document]) {
-    type Part = { id: string; slot: number; args: unknown }
+    type Part = { id: string; slot: number; args: unknown; tag?: string; turn?: LimitItem }
     type Item = {
       id: string
       epoch: number
@@ -568,11 +577,12 @@ const statements: Record<string, Statement> = {
       at_once: number
       jobs: Part[]
     }
-    const rows: Row[] = []
+    const strangers = new Set<string>()
+    const keys = new Set<string>()
     for (const item of items<Item>(document)) {
       const owner = held(store, workerId, item)
       if (!owner || store.workers.get(workerId as number)?.state !== 'alive') {
-        rows.push({ id: item.id })
+        strangers.add(item.id)
         continue
       }
       store.watch.changed?.(owner, { workerId: workerId as number, epoch: item.epoch })
@@ -581,17 +591,21 @@ const statements: Record<string, Statement> = {
       store.journal.set(owner.id, records)
       if (records.has(item.n)) continue
       records.set(item.n, text(item.record))
-      const { tag, priority, created_by, workspace_id: ws } = owner
-      for (const { id, slot, args } of item.jobs) {
+      const { priority, created_by, workspace_id: ws } = owner
+      for (const { id, slot, args, tag = owner.tag, turn } of item.jobs) {
         insert(store, { id, ws, v: item.v, tag, p: priority, by: created_by, args })
         const part = store.jobs.get(id)!
         Object.assign(part, { parent_id: owner.id, parent_step: item.step, parent_slot: slot, part: item.part })
-        if (slot >= item.at_once) part.state = 'waiting'
+        if (turn) {
+          waitForTurn(store, part, turn, null)
+          keys.add(turn.key)
+        } else if (slot >= item.at_once) part.state = 'waiting'
+        else store.notify('millrace_work', `* ${tag}`)
       }
       store.watch.spread?.(item.jobs.map(({ id }) => store.jobs.get(id)!))
-      store.notify('millrace_work', `* ${tag}`)
     }
-    return rows
+    for (const tag of grantTurns(store, keys)) store.notify('millrace_work', `* ${tag}`)
+    return [...strangers].map((id) => ({ id }))
   },
 
   quit_parts(store, [workerId, document]) {

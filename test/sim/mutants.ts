@@ -200,9 +200,9 @@ export const mutants: readonly Mutant[] = [
     replace: '    const clean = true',
   }),
   mutant('turn-kept', 'the end of a job gives its turn to nobody', {
-    file: 'src/worker/committer.ts',
-    find: 'job.turned ? finishesTurned : job.waited',
-    replace: 'job.waited',
+    file: 'src/worker/run.ts',
+    find: ' || loaded === null || loaded.plan.turns !== null',
+    replace: '',
   }),
   mutant('turn-taken-over', 'the turn of a job whose worker died is given to another one', {
     file: memory,

@@ -11,9 +11,10 @@
 //                        begin in the order they were accepted
 //     joined once        a loop's parts are there once each, no more of them at a time than it allows, each right; their job is
 //                        woken by them once, when all are over or one refuses; of a job that is over none begins
+//     in its turn        no more jobs of a key hold a worker than its limit allows
 //   Liveness, some time after the faults have stopped: every job is over, every caller has its answer, nobody holds anything.
 import { epochMs, type World } from './world.ts'
-import { answersOf, expected, expectedPart, flows, partsAtOnce, type Expected, type SimAnswer } from './flows.ts'
+import { answersOf, expected, expectedPart, flows, partsAtOnce, stepApart, type Expected, type SimAnswer } from './flows.ts'
 import type { DoneRow, JobRow, MemoryStore, Watch } from './memory.ts'
 
 export interface Asked {
@@ -155,14 +156,27 @@ export class Oracle {
     if (part.canceled_by !== null) return
     const { store } = this
     if (store.done.has(part.parent_id!)) this.#world.fail(`part ${part.id} begins after the end of its job ${part.parent_id}`)
+    if (stepApart(part.part!) !== null) return this.#inItsTurn(part)
     const { at_once: atOnce } = JSON.parse(part.args) as { at_once: number }
     const running = [...store.jobs.values()].filter((job) => job.parent_id === part.parent_id && job.state === 'running')
     if (atOnce > partsAtOnce || running.length > atOnce)
       this.#world.fail(`${running.length} parts of ${part.parent_id} run at a time`)
   }
 
+  /** A step that is a job. */
+  #inItsTurn(part: JobRow): void {
+    const { jobs, turns } = this.store
+    const own = turns.get(part.id)
+    if (!own?.held) return this.#world.fail(`step ${part.id} begins, and it is not its turn`)
+    const running = [...turns.values()].filter(({ key, job_id }) => key === own.key && jobs.get(job_id)?.state === 'running')
+    if (running.length > own.jobs_max!) this.#world.fail(`${running.length} jobs of ${own.key} run at a time`)
+    this.#world.mark('in its turn')
+  }
+
   #woken(job: JobRow): void {
     const { store } = this
+    // Steps that are jobs wake theirs each.
+    if ([...this.#parts.values()].some((part) => part.parent_id === job.id && stepApart(part.part!) !== null)) return
     const left = [...store.jobs.values()].filter((part) => part.parent_id === job.id)
     const refused = store.signals.get(job.id)!.some((signal) => !signal.approved)
     if (left.length > 0 && !refused) this.#world.fail(`${job.id} is woken with ${left.length} parts left`)
@@ -244,7 +258,7 @@ export class Oracle {
     if (!right) {
       const flow = flows[Number(versionId) - 1]!
       const part = this.#parts.get(id)
-      right = part ? expectedPart(flow, { id, loop: part.part!, args }) : expected(flow, id, args)
+      right = part ? expectedPart(flow, { id, part: part.part!, args }) : expected(flow, id, args)
       this.#expected.set(id, right)
     }
     return right

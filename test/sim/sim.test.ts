@@ -39,7 +39,6 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'send_signal',
     'spread_jobs',
     'finish_waited',
-    'finish_turns',
     'enqueue_turns',
   ]
   const branches = [
@@ -53,6 +52,7 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'joined',
     'others have the same turn',
     'in a window of time',
+    'in its turn',
   ]
   for (const mark of [...drawn, ...ways, ...statements.map((name) => `reply lost: ${name}`), ...branches]) {
     expect(sums.marks[mark] ?? 0, mark).toBeGreaterThan(10)

@@ -15,7 +15,6 @@ import {
   cancelJob,
   claimJobs,
   finishJobs,
-  finishTurns,
   finishWaited,
   newJobId,
   reapWorkers,
@@ -214,7 +213,7 @@ beforeAll(async () => {
   expect(turned.id).toBe(ids['turned'])
   const document = `[{"id":"${turned.id}","epoch":${turned.epoch},"status":"success","result":{"x":1},"steps":[${record(turned, { k: 'ok', n: 1, s: 'a' })}]}]`
   const committing = await db.connect({ name: 'millrace commit 1' })
-  expect(await finishTurns(committing, 1, document)).toEqual({ strangers: [], tags: ['t'] })
+  expect(await finishWaited(committing, 1, document)).toEqual([])
   await committing.end()
   expect((await claim(1)).id).toBe(ids['held'])
 

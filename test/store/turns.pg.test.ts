@@ -8,7 +8,7 @@ import { createEnqueuer } from '../../src/store/enqueuer.ts'
 import {
   cancelJob,
   claimJobs,
-  finishTurns,
+  finishWaited,
   newJobId,
   reapWorkers,
   releaseJobs,
@@ -16,6 +16,7 @@ import {
   type NewJob,
   wakeDueJobs,
 } from '../../src/store/jobs.ts'
+import { partIdOf, quitParts, spreadJobs } from '../../src/store/parts.ts'
 import { countQueue } from '../../src/store/job_reads.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import { createTurnMakers, type Turn } from '../../src/store/turns.ts'
@@ -23,15 +24,18 @@ import { testDatabase } from '../support/database.ts'
 
 let db: Database
 let versionId: string
+/** Its jobs have no turns. */
+let plainVersionId: string
 const hourMs = 3_600_000
 
 beforeAll(async () => {
   db = await testDatabase({ poolMax: 16 })
   const { rows } = await db.pool.query(
     `insert into flow_version (workspace_id, path, kind, tag, value, built, content_hash, created_by, turns)
-     values ('main', 'a/b', 'flow', 't', '{}', '{}', 'x', 'me', '{}') returning id`,
+     values ('main', 'a/b', 'flow', 't', '{}', '{}', 'x', 'me', '{}'), ('main', 'a/c', 'flow', 't', '{}', '{}', 'y', 'me', null)
+     returning id`,
   )
-  versionId = (rows[0] as { id: string }).id
+  ;[versionId, plainVersionId] = (rows as { id: string }[]).map(({ id }) => id) as [string, string]
 })
 
 /** Workers 1 to 4 live; 5 dies when somebody looks. */
@@ -59,7 +63,7 @@ async function enqueue(jobs: readonly NewJob[]): Promise<string[]> {
 const many = (count: number, turn: Turn): NewJob[] => Array.from({ length: count }, () => newJob(turn))
 const claim = (workerId = 1, jobsMax = 100) => claimJobs(db.pool, { workerId, tag: 't', jobsMax })
 const finish = (workerId: number, jobs: readonly { id: string; epoch: number }[]) =>
-  finishTurns(
+  finishWaited(
     db.pool,
     workerId,
     JSON.stringify(jobs.map(({ id, epoch }) => ({ id, epoch, status: 'success', result: 1, steps: [] }))),
@@ -93,7 +97,7 @@ test('so many of a key are ready, and the end of one makes the next ready, in th
   expect(idsOf(first)).toEqual(idsOf(jobs.slice(0, 2)))
   expect(await claim(2)).toEqual([])
   expect(await broken()).toEqual([])
-  expect(await finish(1, [first[0]!])).toEqual({ strangers: [], tags: ['t'] })
+  expect(await finish(1, [first[0]!])).toEqual([])
   const second = await claim(2)
   expect(idsOf(second)).toEqual([jobs[2]!.id])
   await finish(1, [first[1]!])
@@ -111,7 +115,7 @@ test('the end of a job is taken once: a second report passes nothing on', async 
   await enqueue(many(4, limited(1)))
   const [job] = await claim()
   await finish(1, [job!])
-  expect(await finish(1, [job!])).toEqual({ strangers: [job!.id], tags: [] })
+  expect(await finish(1, [job!])).toEqual([job!.id])
   expect(await claim()).toHaveLength(1)
 })
 
@@ -192,7 +196,7 @@ test('a window that is over when its job ends holds nobody up, nor does a job th
   await enqueue(jobs)
   const [job] = await claim()
   await db.pool.query(`update job set started_at = started_at - interval '1 second'`)
-  expect((await finish(1, [job!])).tags).toEqual(['t'])
+  expect(await finish(1, [job!])).toEqual([])
   expect(await cancel(jobs[1]!.id)).toBe('canceled')
   expect(idsOf(await claim())).toEqual([jobs[2]!.id])
 })
@@ -278,6 +282,103 @@ test('accepted, claimed, finished and canceled at the same time by many: never m
   expect(most).toBe(0)
   expect(await turns()).toEqual([])
   expect((await db.pool.query('select count(*)::integer as n from job_done')).rows).toEqual([{ n: wanted }])
+}, 60_000)
+
+function plainJob(): NewJob {
+  const { turn: _turn, ...job } = newJob(limited(1))
+  return { ...job, versionId: plainVersionId }
+}
+
+/** Step `step` of a job that runs becomes a job in a turn. Gives its id. */
+async function spread(workerId: number, job: ClaimedJob, step: number, turn: Turn): Promise<string> {
+  const id = partIdOf(job.id, step, 0)
+  const record = { k: 'spread', s: 'a', n: step, jobs: 1, job: id }
+  const part = { step, part: 'a/', v: Number(versionId), at_once: 1, jobs: [{ id, slot: 0, args: {}, turn }] }
+  const { id: owner, epoch } = job
+  expect(await spreadJobs(db.pool, workerId, JSON.stringify([{ id: owner, epoch, n: step, record, ...part }]))).toEqual([])
+  return id
+}
+
+const endPart = (workerId: number, jobs: readonly { id: string; epoch: number }[]) => {
+  const said = { status: 'success', result: 1, steps: [], end: { how: 'done', at: 1, ms: 1 }, next: null, refuses: false }
+  return finishWaited(db.pool, workerId, JSON.stringify(jobs.map(({ id, epoch }) => ({ id, epoch, ...said }))))
+}
+
+test('a step that is a job waits for its turn among all, once made; its end tells its job and passes the turn on', async () => {
+  const [owner] = await enqueue([plainJob()])
+  const [running] = await claim()
+  const [first] = await enqueue([newJob(limited(1))])
+  const part = await spread(1, running!, 1, limited(1))
+  expect(await spread(1, running!, 1, limited(1))).toBe(part)
+  const [last] = await enqueue([newJob(limited(1))])
+  expect(await turns()).toEqual([first, part, last].map((job_id) => ({ job_id, held: job_id === first })))
+  await finish(1, await claim())
+  const [claimed] = await claim(2)
+  expect(claimed!.id).toBe(part)
+  expect(await endPart(2, [claimed!])).toEqual([])
+  expect(idsOf(await claim())).toEqual([last])
+  const { rows } = await db.pool.query('select step, payload from signal where job_id = $1', [owner])
+  expect(rows).toEqual([{ step: -1, payload: '{"end":{"how":"done","at":1,"ms":1},"result":1}' }])
+  expect(await broken()).toEqual([])
+})
+
+test('the end of a job takes its steps out of the line', async () => {
+  await enqueue([newJob(limited(1))])
+  const [holds] = await claim()
+  await enqueue([plainJob()])
+  const [owner] = await claim()
+  const parts = [await spread(1, owner!, 1, limited(1)), await spread(1, owner!, 2, limited(1))]
+  await quitParts(db.pool, 1, [{ id: owner!.id, epoch: owner!.epoch, step: 1, unbegun: false }])
+  const [quit] = await claim(2)
+  expect(quit).toMatchObject({ id: parts[0], canceled_by: 'the job it is a part of' })
+  await finish(1, [owner!])
+  const [other] = await claim(3)
+  expect(other).toMatchObject({ id: parts[1], canceled_by: 'the job it is a part of' })
+  await endPart(2, [quit!])
+  await endPart(3, [other!])
+  expect(await turns()).toEqual([{ job_id: holds!.id, held: true }])
+  await finish(1, [holds!])
+  expect(await turns()).toEqual([])
+})
+
+test('jobs with steps in turns, made, ended and canceled at the same time by many: the limit holds, nothing is left, nobody waits in a circle', async () => {
+  const owners = 60
+  const running = { a: 0, b: 0 }
+  const most = { a: 0, b: 0 }
+  const keyOf = new Map<string, 'a' | 'b'>()
+  let over = 0
+  const work = async (workerId: number) => {
+    const held: ClaimedJob[] = []
+    while (over < owners || (await db.pool.query('select from job')).rows.length > 0) {
+      const jobs = await claim(workerId, 2)
+      if (held.length > (jobs.length > 0 ? 3 : 0)) {
+        await finish(workerId, [held.shift()!])
+        over += 1
+      }
+      const parts = jobs.filter(({ part }) => part !== null)
+      const runs = parts.filter(({ canceled_by: by }) => by === null)
+      for (const { id } of runs) {
+        const key = keyOf.get(id)!
+        most[key] = Math.max(most[key], (running[key] += 1))
+      }
+      for (const job of jobs.filter(({ part }) => part === null)) {
+        for (let step = 1; step <= 4; step++) {
+          const key = step % 2 === 0 ? 'a' : 'b'
+          keyOf.set(partIdOf(job.id, step, 0), key)
+          await spread(workerId, job, step, { key, max: key === 'a' ? 1 : 3 })
+        }
+        if (held.length === 1) await quitParts(db.pool, workerId, [{ id: job.id, epoch: job.epoch, step: 2, unbegun: false }])
+        held.push(job)
+      }
+      for (const { id } of runs) running[keyOf.get(id)!] -= 1
+      if (parts.length > 0) await endPart(workerId, parts)
+    }
+  }
+  await enqueue(Array.from({ length: owners }, plainJob))
+  await Promise.all([1, 2, 3, 4].map(work))
+  expect(most.a).toBeLessThanOrEqual(1)
+  expect(most.b).toBeLessThanOrEqual(3)
+  expect(await turns()).toEqual([])
 }, 60_000)
 
 const args = async (id: string) =>

@@ -55,6 +55,8 @@ export interface Engine {
 export interface WorkOptions {
   limits?: Partial<Limits>
   replicas?: Record<string, number>
+  /** Whose jobs it takes; absent: the flows' own, or those that every shared worker takes. */
+  tags?: string[]
   /** Jobs held at a time. */
   concurrency?: number
   /** Where user code reaches the API. */
@@ -118,7 +120,7 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
         sandbox,
         tokens,
         bindings: flows.map((flow) => flow.tag),
-        tags: flows.length > 0 ? [] : ['flow', 'bun', 'python3', 'bash', 'nativets', 'deno'],
+        tags: options.tags ?? (flows.length > 0 ? [] : ['flow', 'bun', 'python3', 'bash', 'nativets', 'deno']),
         replicas: options.replicas ?? {},
         baseUrl,
         ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),

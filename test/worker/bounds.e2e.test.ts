@@ -87,7 +87,6 @@ test('log that the database does not take has a bound; it keeps claims waiting, 
     counters: createCounters(),
     log: silent as never,
     onRoom: () => (room += 1),
-    onReady: () => {},
   })
   const locker = await db.connect({ name: 'test lock' })
   await locker.query('begin; lock table job_log in access exclusive mode')

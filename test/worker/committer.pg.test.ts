@@ -40,7 +40,6 @@ test('closing it in the middle of a commit leaves no connection behind', async (
     counters,
     log,
     onRoom: () => {},
-    onReady: () => {},
   })
 
   // Somebody holds the job's row, so the commit waits.
@@ -55,7 +54,6 @@ test('closing it in the middle of a commit leaves no connection behind', async (
       text,
       awaited: false,
       waited: false,
-      turned: false,
       unstorable: () => false,
       committed: (refused) => resolve(refused),
     })

@@ -6,8 +6,8 @@ import { assert } from '../errors.ts'
 import { languages, type FlowModule, type FlowValue, type InputTransform, type StopAfterIf } from './definition.ts'
 import { soonerOf } from './deletion.ts'
 import { eventKey } from './event.ts'
-import { turnRuleOf } from './turns.ts'
-import type { Block, Built, Plan, PlanStep, RunnableKind, Stop, Suspend } from './plan.ts'
+import { stepRuleOf, turnRuleOf } from './turns.ts'
+import type { Apart, Block, Built, Plan, PlanStep, RunnableKind, Stop, Suspend } from './plan.ts'
 
 export interface Version {
   id: string
@@ -44,7 +44,8 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     flowEnv: JSON.stringify(value.flow_env ?? {}),
     strict: value.durability === 'strict',
     sharesFolder: value.same_worker ?? false,
-    turned: turnRuleOf(value) !== null,
+    turns: turnRuleOf(value),
+    alone: version.kind === 'script' || version.kind === 'preview',
     early: value.early_return || null,
     cacheMs: value.cache_ttl ? value.cache_ttl * 1_000 : null,
     deleteS,
@@ -80,6 +81,7 @@ class Planner {
     this.#deleteS = around
     return Object.assign(step, {
       run,
+      apart: apartOf(module),
       inputs: this.#inputs(module, at),
       skipIf: skipIf ? this.#expression(skipIf.expr, 'before', `${at}.skip_if.expr`) : null,
       stopAfterIf: this.#stop(module.stop_after_if, `${at}.stop_after_if`),
@@ -184,6 +186,22 @@ class Planner {
     if (value === undefined) return null
     const transform = typeof value === 'number' ? { type: 'static' as const, value } : value
     return compileTransform(transform, this.#sandbox, place, at)
+  }
+}
+
+function apartOf({ value, mock }: FlowModule): Apart | null {
+  if (mock?.enabled) return null
+  switch (value.type) {
+    case 'rawscript': {
+      const tag = value.tag || null
+      const turns = stepRuleOf(value)
+      return tag !== null || turns !== null ? { tag, turns } : null
+    }
+    case 'script':
+    case 'flow':
+      return value.tag_override ? { tag: value.tag_override, turns: null } : null
+    default:
+      return null
   }
 }
 

@@ -20,13 +20,22 @@ export interface StopAfterIf {
   error_include_result?: boolean
 }
 
-interface RawScript {
+/** How many jobs of one step there are at a time. */
+export interface StepLimit {
+  concurrent_limit?: number
+  concurrency_time_window_s?: number
+  /** Which steps count together; absent: those of this module. */
+  custom_concurrency_key?: string
+}
+
+interface RawScript extends StepLimit {
   type: 'rawscript'
   content: string
   language: string
   input_transforms: Record<string, InputTransform>
   lock?: string | null
   path?: string
+  /** Which workers run it. With one, or with a limit, the step is a job of its own. */
   tag?: string | null
 }
 
@@ -39,12 +48,16 @@ interface ScriptByPath {
   path: string
   /** The version to run, as the API names it; absent: the one deployed when the step begins. */
   hash?: string | null
+  /** Which workers run it. */
+  tag_override?: string | null
   input_transforms: Record<string, InputTransform>
 }
 
 interface FlowByPath {
   type: 'flow'
   path: string
+  /** Extension: which workers run it. */
+  tag_override?: string | null
   input_transforms: Record<string, InputTransform>
 }
 

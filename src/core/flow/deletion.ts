@@ -53,6 +53,7 @@ export interface Deletable {
   result: JsonText
   /** Its records, as a JSON array. */
   steps: JsonText
+  /** It is iterations of a loop: see openPart of machine.ts. */
   isPart: boolean
 }
 
@@ -159,7 +160,7 @@ interface StoredEnd {
 function deletedPartEnd({ end, result }: StoredEnd): StoredEnd {
   const told: PartEnd =
     end.how === 'failed'
-      ? { how: 'failed', error: withoutText(end.error) }
+      ? { ...end, error: withoutText(end.error) }
       : 'errors' in end && end.errors
         ? { how: end.how, errors: end.errors.map(withoutText) }
         : end

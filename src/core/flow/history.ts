@@ -4,6 +4,7 @@
 //   H2. Numbers are those of the machine: a list has its cursor's, an attempt its step's. With them ids are made (job/ids.ts).
 //   H3. A record that the machine does not take (of a version that did something else) ends the fold, not its reader: `broken`.
 import type { JsonText } from '../json.ts'
+import { readApartEnd } from './apart.ts'
 import type { Cursor } from './cursor.ts'
 import {
   advance,
@@ -54,6 +55,8 @@ export interface AttemptPast {
   readonly bodies: ListPast[]
   /** Of a loop that has items: them. */
   items: readonly JsonText[] | null
+  /** The job that it was: it is a step apart. */
+  apart: string | null
   /** How code ended; of a workflow that had several rounds, counted from the first. */
   end: (JobRecord & { k: 'ok' | 'err' }) | null
   /** Of a workflow: when its first round was called. */
@@ -71,7 +74,7 @@ export interface HistoryOptions {
   plans: Plans
   /** When the job began. */
   beganMs: number
-  /** The loop that the job is a part of. */
+  /** What the job is a part of; `plan` is that of planOfPart. */
   part?: string | null
   /** Whose arguments are wanted. */
   argsOf?: number
@@ -122,16 +125,8 @@ export class History implements Witness {
     if (this.state.finished) return
     const cursor = takerOf(this.state, record)
     const list = cursor && this.listOf(cursor)
-    if (record.k === 'ok' || record.k === 'err') {
-      this.#nowMs = Math.max(this.#nowMs, record.at + record.ms)
-      const attempt = this.#numbered.get(record.n)
-      if (cursor && attempt?.kind === 'attempt') {
-        attempt.end = record
-        attempt.endedMs = this.#nowMs
-        const { firstMs } = attempt
-        if (firstMs !== null) attempt.end = { ...record, at: firstMs, ms: record.at + record.ms - firstMs }
-      }
-    } else if (record.k === 'round') {
+    if (record.k === 'ok' || record.k === 'err') this.#codeEnded(cursor, record)
+    else if (record.k === 'round') {
       this.#nowMs = Math.max(this.#nowMs, record.at + record.ms)
       const attempt = this.#numbered.get(record.n)
       if (attempt?.kind === 'attempt') attempt.firstMs ??= record.at
@@ -139,10 +134,34 @@ export class History implements Witness {
       this.#come(list, cursor.step)
     }
     if (record.k === 'cached') this.cached = true
+    if (record.k === 'spread' && list) this.#attempt(list)!.apart = record.job ?? null
+    if (record.k === 'signal' && list) this.#apartEnded(list, record)
     list?.records.push(record)
     if (record.k === 'items' && list) this.#attempt(list)!.items = record.v ?? []
     advance(this.state, record, effects)
     if (record.k === 'items' && cursor?.inner?.items) this.#attempt(list!)!.items = cursor.inner.items
+  }
+
+  #codeEnded(cursor: Cursor | null, record: JobRecord & { k: 'ok' | 'err' }): void {
+    this.#nowMs = Math.max(this.#nowMs, record.at + record.ms)
+    const attempt = this.#numbered.get(record.n)
+    if (!cursor || attempt?.kind !== 'attempt') return
+    attempt.end = record
+    attempt.endedMs = this.#nowMs
+    const { firstMs } = attempt
+    if (firstMs !== null) attempt.end = { ...record, at: firstMs, ms: record.at + record.ms - firstMs }
+  }
+
+  /** A part is over. */
+  #apartEnded({ cursor }: ListPast, { n, v }: JobRecord & { k: 'signal' }): void {
+    const attempt = this.#numbered.get(-n)
+    if (attempt?.kind !== 'attempt' || attempt.apart === null) return
+    const end = readApartEnd(v)
+    const shared = { n: -n, s: attempt.of.step.id, at: end.at, ms: end.ms }
+    if ('value' in end) this.#codeEnded(cursor, { k: 'ok', ...shared, v: end.value })
+    // A flow that failed may have a result of its failure module.
+    else if (attempt.of.step.run.kind !== 'flow') this.#codeEnded(cursor, { k: 'err', ...shared, e: end.error })
+    else this.#nowMs = Math.max(this.#nowMs, end.at + end.ms)
   }
 
   /** Nothing more is known now: answers of waits that are not over are put where they belong. */
@@ -199,6 +218,7 @@ export class History implements Witness {
       n: cursor.n,
       bodies: [],
       items: null,
+      apart: null,
       end: null,
       firstMs: null,
       beganMs: this.#nowMs,
@@ -254,7 +274,7 @@ function argsOf(cursor: Cursor): JsonText | null {
   const { ask } = cursor
   if (ask) return 'args' in ask ? JSON.stringify(ask.args) : '{}'
   const { plan } = cursor.frame
-  if (plan.kind === 'script' || plan.kind === 'preview') return cursor.flowInputText()
+  if (plan.alone) return cursor.flowInputText()
   const { inputs } = cursor.step!
   if (!inputs.every(({ expression }) => expression.pure)) return null
   return `{${inputs.map(({ name, expression }) => `${JSON.stringify(name)}:${expression.text(cursor)}`).join(',')}}`

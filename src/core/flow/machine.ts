@@ -4,9 +4,9 @@
 //         skip stop retry delay branch break after sleep flow    that pick
 //         items      items           what the loop runs over was evaluated
 //         spreading  spread          its iterations become jobs
-//         joining    signal          those jobs are over
-//         call       call            which version of a flow runs, with which arguments
-//         running    ok | err        step n of this cursor is with a runner; of a workflow also
+//         joining    signal          those jobs are over; or the one that a step apart is
+//         call       call            which version of a flow runs, with which arguments; or spread: it becomes a job
+//         running    ok | err        step n of this cursor is with a runner; or spread: it becomes a job (apart.ts); of a workflow also
 //                    inline | round  a step inside of it is over; it asks for what runs inside of it
 //         asleep     wake            the wait before the next attempt
 //         resting    wake            the wait after the step
@@ -22,6 +22,7 @@ import { assert, type UserError } from '../errors.ts'
 import { retryDelayMs, retryNeedsRandom } from '../job/retry.ts'
 import { storable, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
+import { parseTarget, readApartEnd } from './apart.ts'
 import { deletionAt, soonerOf } from './deletion.ts'
 import { isEvent } from './event.ts'
 import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } from './cursor.ts'
@@ -54,10 +55,12 @@ export interface JobState {
   early: { n: number; approval: Approval }[] | null
   /** Cursors that wait for answers, the one that has waited longest first. May hold some that do no more. */
   suspended: Cursor[] | null
-  /** Cursors that wait for the parts of loop n. */
+  /** Cursors that wait for the parts of step n. */
   joins: Map<number, Cursor> | null
-  /** This job is a part. */
+  /** This job is a part of a loop. */
   part: boolean
+  /** This job is a step apart of another one, which is told how it ends. */
+  apart: boolean
   finished: boolean
   readonly witness: Witness | null
 }
@@ -122,12 +125,13 @@ export function newState(
     suspended: null,
     joins: null,
     part: false,
+    apart: false,
     finished: false,
     witness,
   }
 }
 
-/** A job that has no record yet. `part`: the loop it is a part of. */
+/** A job that has no record yet. `part`: what it is a part of (apart.ts), if it is one; `plan` is then that of planOfPart. */
 export function open(
   plan: Plan,
   args: JsonText,
@@ -137,8 +141,10 @@ export function open(
   witness: Witness | null = null,
   part: string | null = null,
 ): JobState {
-  if (part !== null) return openPart(plan, args, limits, plans, effects, witness, part)
-  const state = newState(plan, args, limits, plans, witness)
+  const target = part === null ? null : parseTarget(part)
+  if (part !== null && target === null) return openPart(plan, args, limits, plans, effects, witness, part)
+  const state = newState(plan, args, limits, plans, witness, target?.kind === 'flow' ? target.depth : 0)
+  state.apart = target !== null
   begin(state, state.root, effects)
   return state
 }
@@ -207,7 +213,7 @@ export function advance(state: JobState, record: JobRecord, effects: Effect[]): 
       return
     }
     case 'spread': {
-      const cursor = waitingCursor(state, record.c, record.s, 'spreading')
+      const cursor = record.job === undefined ? waitingCursor(state, record.c, record.s, 'spreading') : apartCursor(state, record)
       if (cursor) spread(state, cursor, record, effects)
       return
     }
@@ -331,15 +337,16 @@ export function takerOf(state: JobState, record: JobRecord): Cursor | null {
 
 /**
  * When the values of a record that is about to be taken are deleted, in seconds after the end of the job (deletion.ts); null: never.
- * `called`: what scripts that were called say, by step number.
+ * `called`: what scripts that were called say, and flows that became jobs, by step number.
  */
 export function deletionIn(state: JobState, record: JobRecord, called: ReadonlyMap<number, number>): number | null {
+  if (record.k === 'spread' && record.job !== undefined) return called.get(record.n) ?? null // for the end of that job
   if (record.k === 'wake' || ((record.k === 'pick' || record.k === 'spread') && !record.error)) return null // nothing is told
   const cursor = record.k === 'signal' && record.n >= 0 ? suspendedAt(state, record.n, record) : takerOf(state, record)
   if (!cursor?.step) return null
   const seconds = deletionAt(cursor)
   if (record.k === 'call') return record.error ? seconds : soonerOf(seconds, state.plans(record.version).deleteS)
-  return soonerOf(seconds, 'n' in record ? called.get(record.n) : null)
+  return soonerOf(seconds, 'n' in record ? called.get(Math.abs(record.n)) : null)
 }
 
 /** Does it still walk its list? */
@@ -360,6 +367,18 @@ function waitingCursor(state: JobState, id: number | undefined, stepId: string, 
   return cursor
 }
 
+/** The cursor of a step that has become a job. */
+function apartCursor(state: JobState, { c, s, n }: JobRecord & { k: 'spread' }): Cursor | null {
+  const cursor = cursorNamed(state, c)
+  if (!cursor || cursor.n !== n) return null
+  assert(
+    cursor.phase === 'running' || cursor.phase === 'call',
+    `step ${s} is not about to begin; cursor ${cursor.id} is at ${cursor.step?.id} ${cursor.phase}`,
+  )
+  state.runningAt.delete(n)
+  return cursor
+}
+
 // ── Flows ──
 
 /** The cursor over a flow's modules, and the flow's frame. */
@@ -371,7 +390,7 @@ function rootOf(plan: Plan, args: JsonText, id: number, parent: Cursor | null, d
 
 function begin(state: JobState, cursor: Cursor, effects: Effect[]): void {
   const { plan, args } = cursor.frame
-  if (plan.preprocessor && !cursor.parent && isEvent(args)) enter(plan.preprocessor, state, cursor, effects)
+  if (plan.preprocessor && !cursor.parent && !state.apart && isEvent(args)) enter(plan.preprocessor, state, cursor, effects)
   else beginModules(state, cursor, effects)
 }
 
@@ -425,10 +444,15 @@ function ended(state: JobState, cursor: Cursor, end: End, effects: Effect[]): vo
     return
   }
   const status = end.how === 'failed' ? 'failure' : end.how === 'stopped' && end.skipped ? 'skipped' : 'success'
-  finish(state, status, end.value, effects)
+  finish(state, status, end.value, effects, state.apart ? apartEndOf(end) : undefined)
 }
 
-/** `part`: how a job that is a part of a loop ended. */
+/** As a sub-flow's end is one of its step. */
+function apartEndOf(end: End): PartEnd {
+  return end.how === 'failed' ? { how: 'failed', error: end.error } : { how: 'done' }
+}
+
+/** `part`: how a job that is a part ended. */
 function finish(state: JobState, status: JobStatus, result: JsonText, effects: Effect[], part?: PartEnd): void {
   state.finished = true
   effects.push(part ? { e: 'finish', status, result, part } : { e: 'finish', status, result })
@@ -956,8 +980,8 @@ function spread(state: JobState, cursor: Cursor, record: JobRecord & { k: 'sprea
 }
 
 function joining(cursor: Cursor): Effect {
-  const { jobs, over } = cursor.inner!.parts!
-  return { e: 'wait', cursor, step: cursor.step!, ms: Infinity, wanted: jobs - over }
+  const parts = cursor.inner?.parts
+  return { e: 'wait', cursor, step: cursor.step!, ms: Infinity, wanted: parts ? parts.jobs - parts.over : 1 }
 }
 
 /** A part is over: what its iterations came to counts here, as if they had run here. */
@@ -965,7 +989,11 @@ function partOver(state: JobState, record: JobRecord & { k: 'signal' }, effects:
   state.signals = record.seq
   const cursor = state.joins?.get(-record.n)
   if (!cursor) return // its loop was over before
-  const inner = cursor.inner!
+  const { inner } = cursor
+  if (!inner) {
+    apartOver(state, cursor, record, effects)
+    return
+  }
   const parts = inner.parts!
   const { run } = cursor.step! as { run: LoopRun }
   const { end, list, result } = readPartEnd(record.v)
@@ -1002,6 +1030,18 @@ function partOver(state: JobState, record: JobRecord & { k: 'signal' }, effects:
   state.joins!.delete(cursor.n)
   cursor.phase = 'inside'
   insideOver(state, cursor, inner, effects)
+}
+
+/** The job that a step was is over: so is the step. */
+function apartOver(state: JobState, cursor: Cursor, record: JobRecord & { k: 'signal' }, effects: Effect[]): void {
+  state.joins!.delete(cursor.n)
+  const end = readApartEnd(record.v)
+  if ('value' in end) settle(state, cursor, end.value, effects)
+  else if (cursor.step!.run.kind === 'flow') failed(state, cursor, end.error, end.result, effects)
+  else {
+    const { step_id: _own, ...error } = end.error // its own, not what a script calls its step
+    failed(state, cursor, error, null, effects)
+  }
 }
 
 /** Nothing waits for the parts of this loop any more. */

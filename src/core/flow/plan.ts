@@ -6,6 +6,7 @@
 import type { Expression } from '../expr/expression.ts'
 import type { JsonText } from '../json.ts'
 import type { Language, Retry, RuntimeName } from './definition.ts'
+import type { TurnRule } from './turns.ts'
 
 /** What deploying made of one step's code; stored with the version. */
 export interface BuiltStep {
@@ -90,6 +91,14 @@ export interface Suspend {
   resultIsAnswer: boolean
 }
 
+/** A step that is a job of its own: apart.ts. */
+export interface Apart {
+  /** Which workers run it; null: those of its job. */
+  tag: string | null
+  /** What its jobs wait for. */
+  turns: TurnRule | null
+}
+
 export interface PlanStep {
   index: number
   id: string
@@ -102,6 +111,8 @@ export interface PlanStep {
     | ScriptRun
     | { kind: 'identity' }
     | { kind: 'mock'; value: JsonText }
+  /** null: it runs in its job. */
+  apart: Apart | null
   /** Binds main's arguments: names and the expressions that give their values. */
   inputs: { name: string; expression: Expression }[]
   skipIf: Expression | null
@@ -143,8 +154,10 @@ export interface Plan {
   strict: boolean
   /** Its steps share a folder: runner/shared_folder.ts. */
   sharesFolder: boolean
-  /** Its jobs have turns: flow/turns.ts. */
-  turned: boolean
+  /** What its jobs wait for; null: nothing. */
+  turns: TurnRule | null
+  /** It has one step, which gets the job's arguments as they came: a script's, or a step apart. */
+  alone: boolean
   /** The step whose result is answered before the job is over. */
   early: string | null
   /** As cacheMs of a step, for the whole. */

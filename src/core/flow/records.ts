@@ -69,14 +69,17 @@ type Fact =
       again?: true
       error?: UserError
     }
-  /** The iterations of loop s, step n, are jobs now, so many. Durable together with them. */
-  | { k: 'spread'; c?: number; s: string; n: number; jobs: number; error?: UserError }
+  /**
+   * The iterations of loop s, step n, are jobs now, so many. Durable together with them. `job`: s is no loop, but a step apart, and
+   * this is its job.
+   */
+  | { k: 'spread'; c?: number; s: string; n: number; jobs: number; job?: string; error?: UserError }
   /** Module s begins a flow: this version of it, with these arguments. */
   | { k: 'call'; c?: number; s: string; version: string; args: JsonText; error?: UserError }
   /** The wait of module s is over: before the next attempt, after its sleep, or for an approval that did not come. */
   | { k: 'wake'; c?: number; s: string }
-  /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next); below 0: a part of loop -n is over. */
-  | ({ k: 'signal'; seq: number; n: number } & Approval)
+  /** The `seq`-th signal of the job: an answer to step n (0: to whatever waits next); below 0: a part of step -n is over. `early`: as of ok. */
+  | ({ k: 'signal'; seq: number; n: number; early?: true } & Approval)
   /** The job's result is that of an earlier one: nothing of it ran. */
   | { k: 'cached'; v: JsonText }
   /** Someone asked the job to stop. */

@@ -185,8 +185,6 @@ class Replay {
   #answerTo(effect: Asking, kept: Kept): JobRecord | null {
     const { cursor } = effect
     const c = cursor.id === 0 ? {} : { c: cursor.id }
-    // The parts of a loop that had not all come to their end are made anew, for the new job.
-    if (effect.e === 'spread' && pastOf(kept.old, effect.step.id)?.outcome === null) return null
     if (effect.e === 'wait' && cursor.phase !== 'joining') {
       const answer = pastOf(kept.old, effect.step.id)?.approvals?.[cursor.approvals!.length]
       if (answer?.gone) throw wasDeleted(effect.step.id)
@@ -196,6 +194,8 @@ class Replay {
     if (effect.e === 'start') while (isRound(kept.queue[kept.at])) kept.at += 1
     const next = kept.queue[kept.at]
     if (!next) return null
+    // Parts that had not all come to their end are made anew, for the new job.
+    if (next.k === 'spread' && pastOf(kept.old, effect.step.id)?.outcome === null) return null
     if (!isAnswer(next, effect)) throw this.#differs(`step ${effect.step.id} is not where it was`)
     if (next.gone) throw wasDeleted(effect.step.id)
     kept.at += 1
@@ -275,6 +275,8 @@ function isRound(record: JobRecord | undefined): boolean {
 type Asking = Exclude<Effect, { e: 'finish' | 'quit' }>
 
 function isAnswer(record: JobRecord, effect: Asking): boolean {
+  const { e } = effect
+  if (record.k === 'spread' && record.job !== undefined) return (e === 'start' || e === 'call') && record.s === effect.step.id
   switch (effect.e) {
     case 'start':
       return (record.k === 'ok' || record.k === 'err') && record.s === effect.step.id

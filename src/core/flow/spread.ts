@@ -8,6 +8,7 @@ import { assert, type UserError } from '../errors.ts'
 import type { Expression } from '../expr/expression.ts'
 import { elementTexts, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
+import { parseTarget } from './apart.ts'
 import type { Cursor } from './cursor.ts'
 import { deletionAt } from './deletion.ts'
 import type { Block, LoopRun, Plan, PlanStep } from './plan.ts'
@@ -273,8 +274,9 @@ function seesPrevious({ steps }: Block, plan: Plan): boolean {
  */
 export type PartEnd = { how: 'done' | 'broken'; errors?: UserError[] } | { how: 'failed'; error: UserError } | { how: 'lost' }
 
-/** What the end of a part says besides: which part comes next, and whether the loop is to be looked at now. */
-export function printPartEnd(args: JsonText, end: PartEnd): JsonText {
+/** What the end of a part says besides: which part comes next, and whether the loop is to be looked at now. `took`: see apart.ts. */
+export function printPartEnd(part: string, args: JsonText, end: PartEnd, took: { at: number; ms: number }): JsonText {
+  if (parseTarget(part)) return `"end":${JSON.stringify({ ...end, ...took })},"next":null,"refuses":false`
   const { slot, jobs, at_once: atOnce, stops } = JSON.parse(args) as unknown as StoredPart
   const refuses = end.how === 'lost' ? stops : end.how !== 'done'
   const next = refuses || slot + atOnce >= jobs ? null : slot + atOnce

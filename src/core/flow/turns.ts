@@ -2,7 +2,7 @@
 //   T1. A rule is stored with the version as JSON; null for the usual version, which costs nothing.
 // Semantics of concurrent_limit, concurrency_key and debounce_*: OpenFlow, as Windmill's documentation describes them; ordering_key
 // is an extension of this engine. docs/flows/limits.md and docs/flows/debouncing.md.
-import type { Queueing } from './definition.ts'
+import type { Queueing, StepLimit } from './definition.ts'
 
 export interface TurnRule {
   /** Whose jobs count together: a template. Null: those of one value of `order`. */
@@ -27,12 +27,11 @@ export interface TurnRule {
 export function turnRuleOf(value: Queueing): TurnRule | null {
   const { concurrent_limit: jobsMax, ordering_key: order, debounce_delay_s: delayS } = value
   if (!jobsMax && !order && !delayS) return null
-  const windowMs = value.concurrency_time_window_s ? Math.ceil(value.concurrency_time_window_s * 1_000) : null
   return {
     key: jobsMax ? (value.concurrency_key ?? null) : null,
     order: order ?? null,
     jobsMax: order ? 1 : (jobsMax ?? null),
-    windowMs: jobsMax ? windowMs : null,
+    windowMs: jobsMax ? windowMsOf(value) : null,
     debounce: delayS
       ? {
           key: value.debounce_key ?? null,
@@ -43,6 +42,17 @@ export function turnRuleOf(value: Queueing): TurnRule | null {
         }
       : null,
   }
+}
+
+/** The rule of a step that has a limit of its own. */
+export function stepRuleOf(value: StepLimit): TurnRule | null {
+  const { concurrent_limit: jobsMax, custom_concurrency_key: key } = value
+  if (!jobsMax) return null
+  return { key: key ?? null, order: null, jobsMax, windowMs: windowMsOf(value), debounce: null }
+}
+
+function windowMsOf({ concurrency_time_window_s: seconds }: Pick<Queueing, 'concurrency_time_window_s'>): number | null {
+  return seconds ? Math.ceil(seconds * 1_000) : null
 }
 
 /** `$args[name]`, also `$args[a.b]`, and `$workspace`. */

@@ -7,11 +7,6 @@ import type { Faults, Fields } from './faults.ts'
 type FieldTable = Record<string, string>
 
 const caching = { cache_ttl: 'cache results by code; set cache_ttl on the module' } satisfies FieldTable
-const limiting = {
-  concurrent_limit: 'limit concurrency by key',
-  concurrency_time_window_s: 'limit concurrency by key',
-} satisfies FieldTable
-
 export const unsupported = {
   flow: {
     timeout: 'limit the time of a whole flow; set timeout on its modules',
@@ -23,15 +18,9 @@ export const unsupported = {
     chat_input_enabled: 'keep conversations',
   },
   module: {
-    debouncing: 'debounce',
+    debouncing: 'debounce single steps; set debounce_delay_s on the flow',
   },
-  rawScript: {
-    tag: 'send single steps to other workers; all steps of a job run on one, so set the tag of the flow',
-    ...limiting,
-    custom_concurrency_key: 'limit concurrency by key',
-    ...caching,
-  },
-  byPath: { tag_override: 'send single steps to other workers; set the tag of the flow' },
+  rawScript: caching,
 } as const satisfies Record<string, FieldTable>
 
 /** OpenFlow's module types and languages beyond those of definition.ts. */

@@ -79,20 +79,24 @@ function flowValue(value: unknown, limits: FlowLimits, at: string, faults: Fault
   checkEarlyReturn(fields, flow, at, faults)
   for (const key of [...queueingFields, 'cache_ttl', 'early_return'] as const) if (!fields[key]) delete flow[key]
   setDeleteAfter(flow, deleteAfterS)
-  if (fields.same_worker === true) refuseSpread(flow, at, faults)
+  if (fields.same_worker === true) refuseElsewhere(flow, at, faults)
   return flow
 }
 
 /** What runs on other workers does not see the folder. */
-function refuseSpread(flow: FlowValue, at: string, faults: Faults): void {
+function refuseElsewhere(flow: FlowValue, at: string, faults: Faults): void {
   for (const { module, at: here } of modulesWithin(flow, at)) {
-    if ('spread' in module.value && module.value.spread === true)
-      faults.add(
-        `${here}.value.spread`,
-        'the steps of a same_worker flow share a folder of one worker (remove one of the two fields)',
-      )
+    const value = module.value as unknown as Fields
+    const field = elsewhereFields.find((name) => Boolean(value[name]))
+    if (field === undefined) continue
+    faults.add(
+      `${here}.value.${field}`,
+      'the steps of a same_worker flow share a folder of one worker (remove one of the two fields)',
+    )
   }
 }
+
+const elsewhereFields = ['spread', 'tag', 'tag_override', 'concurrent_limit'] as const
 
 const earlyTypes = ['rawscript', 'script', 'identity'] as const
 
@@ -125,24 +129,20 @@ const jobsMaxMax = 1_000_000
 
 /** Of a flow or a script. 0, null and empty texts are what editors write for "not set". */
 export function checkQueueing(fields: Fields, at: string, faults: Faults): void {
-  const limit = faults.bounded(fields, 'concurrent_limit', { min: 0, max: jobsMaxMax, whole: true, preset: 0 }, at)
-  const windowS = faults.bounded(fields, 'concurrency_time_window_s', { min: 0, max: waitSecondsMax, preset: 0 }, at)
+  const limit = checkLimit(fields, 'concurrency_key', at, faults)
   const delayS = faults.bounded(fields, 'debounce_delay_s', { min: 0, max: waitSecondsMax, preset: 0 }, at)
   const withinS = faults.bounded(fields, 'max_total_debouncing_time', { min: 0, max: waitSecondsMax, preset: 0 }, at)
   const amount = faults.bounded(fields, 'max_total_debounces_amount', { min: 0, max: jobsMaxMax, whole: true, preset: 0 }, at)
-  const key = keyOf(fields, 'concurrency_key', at, faults)
   const debounceKey = keyOf(fields, 'debounce_key', at, faults)
   const merge = fields.debounce_args_to_accumulate
   if (merge !== undefined && merge !== null && !(Array.isArray(merge) && merge.every((name) => typeof name === 'string')))
     faults.add(`${at}.debounce_args_to_accumulate`, 'expected an array of names of arguments')
-  const alone = (field: string, needs: string): void => faults.add(pathOf(at, field), `does nothing without ${needs}`, [needs])
-  if (limit === 0 && windowS > 0) alone('concurrency_time_window_s', 'concurrent_limit')
-  if (limit === 0 && key) alone('concurrency_key', 'concurrent_limit')
   if (delayS === 0) {
-    if (debounceKey) alone('debounce_key', 'debounce_delay_s')
-    if (withinS > 0) alone('max_total_debouncing_time', 'debounce_delay_s')
-    if (amount > 0) alone('max_total_debounces_amount', 'debounce_delay_s')
-    if (Array.isArray(merge) && merge.length > 0) alone('debounce_args_to_accumulate', 'debounce_delay_s')
+    const alone = (field: string): void => doesNothing(field, 'debounce_delay_s', at, faults)
+    if (debounceKey) alone('debounce_key')
+    if (withinS > 0) alone('max_total_debouncing_time')
+    if (amount > 0) alone('max_total_debounces_amount')
+    if (Array.isArray(merge) && merge.length > 0) alone('debounce_args_to_accumulate')
   }
   if (!faults.text(fields, 'ordering_key', at)) return
   const here = `${at}.ordering_key`
@@ -152,6 +152,20 @@ export function checkQueueing(fields: Fields, at: string, faults: Faults): void 
       faults.add(here, `only flow_input is there when a job is accepted, not ${others.join(', ')}`, ['flow_input'])
   })
   if (limit > 0) faults.add(here, 'a job waits for one key: use ordering_key or concurrent_limit, not both')
+}
+
+/** So many at a time, and in a time: of a flow, a script or a step. Gives how many; 0: any number. */
+function checkLimit(fields: Fields, keyField: string, at: string, faults: Faults): number {
+  const limit = faults.bounded(fields, 'concurrent_limit', { min: 0, max: jobsMaxMax, whole: true, preset: 0 }, at)
+  const windowS = faults.bounded(fields, 'concurrency_time_window_s', { min: 0, max: waitSecondsMax, preset: 0 }, at)
+  const key = keyOf(fields, keyField, at, faults)
+  if (limit === 0 && windowS > 0) doesNothing('concurrency_time_window_s', 'concurrent_limit', at, faults)
+  if (limit === 0 && key) doesNothing(keyField, 'concurrent_limit', at, faults)
+  return limit
+}
+
+function doesNothing(field: string, needs: string, at: string, faults: Faults): void {
+  faults.add(pathOf(at, field), `does nothing without ${needs}`, [needs])
 }
 
 function rootsIn(parsed: Parsed): Root[] {
@@ -343,7 +357,23 @@ function rawScript(fields: Fields, at: string, faults: Faults): ModuleValue {
   }
   faults.text(fields, 'lock', at)
   faults.text(fields, 'path', at)
-  return { ...fields, input_transforms: transformsOf(fields, at, faults) } as unknown as ModuleValue
+  checkTag(fields, 'tag', at, faults)
+  checkLimit(fields, 'custom_concurrency_key', at, faults)
+  const script = { ...fields, input_transforms: transformsOf(fields, at, faults) } as Fields
+  for (const key of stepLimitFields) if (!fields[key]) delete script[key]
+  return script as unknown as ModuleValue
+}
+
+const stepLimitFields = ['concurrent_limit', 'concurrency_time_window_s', 'custom_concurrency_key'] as const
+
+/** Those with a colon belong to dedicated workers. */
+export const tagPattern = /^[^\s:,]{1,100}$/
+
+function checkTag(fields: Fields, key: string, at: string, faults: Faults): void {
+  const tag = faults.text(fields, key, at)
+  if (!tag || tagPattern.test(tag)) return
+  const shown = JSON.stringify(tag.slice(0, 100))
+  faults.add(pathOf(at, key), `${shown} cannot be a tag: use up to 100 characters without spaces, commas and colons`)
 }
 
 /** Documents older than input transforms have none. */
@@ -357,7 +387,7 @@ function transformsOf(fields: Fields, at: string, faults: Faults): Fields {
 
 /** A script or a flow of the workspace. That it exists is seen when the step begins: flows are deployed in any order. */
 function byPath(fields: Fields, at: string, faults: Faults): ModuleValue {
-  refuseUnsupported(fields, unsupported.byPath, at, faults)
+  checkTag(fields, 'tag_override', at, faults)
   const path = faults.text(fields, 'path', at)
   if (path === undefined || path === '')
     faults.add(`${at}.path`, `a module of type ${String(fields.type)} needs a path such as f/folder/name`)

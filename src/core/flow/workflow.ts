@@ -115,6 +115,7 @@ export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanSt
     continueOnError: false,
     timeout: null,
     cacheMs: null,
+    apart: null,
     deleteS,
   }
   switch (ask.kind) {

@@ -80,7 +80,7 @@ async function restart(
   const ran = await histories.version(old.versionId)
   const version = await versionOf(parts, ws, old, asked)
   if (version !== ran) assertSameBefore(ran, version, point)
-  if (version.plan.turned) {
+  if (version.plan.turns !== null) {
     const text = `${old.path} limits, orders or debounces its jobs; one that begins in the middle is not counted, so it starts again as a whole: jobs/replay`
     throw new EngineError('E_CONFLICT', text, { at: 'id' })
   }
@@ -114,7 +114,7 @@ function assertRestartable(job: JobRow, { identity }: Request, ws: string): void
     })
   }
   if (job.part !== null) {
-    const text = `job ${job.id} is a part of loop ${job.part}; start job ${job.parentId} again instead`
+    const text = `job ${job.id} is a part of job ${job.parentId}; start that one again instead`
     throw new EngineError('E_INVALID', text, { at: 'id' })
   }
   if (job.status === null) {

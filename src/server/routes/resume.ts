@@ -6,7 +6,15 @@ import { Type } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { jobIdOf } from '../../core/job/ids.ts'
 import type { Json, JsonText } from '../../core/json.ts'
-import { answerAsMember, approvalInfo, approversOf, takeAnswer, waitOfWorkflow, type ApprovalInfo } from '../answers.ts'
+import {
+  answerAsMember,
+  answeredId,
+  approvalInfo,
+  approversOf,
+  takeAnswer,
+  waitOfWorkflow,
+  type ApprovalInfo,
+} from '../answers.ts'
 import { approvalPage, contentPolicy } from '../approval_page.ts'
 import { argsOfBody, checkJson, payloadText } from '../args.ts'
 import { findJob, jobIdNamed, textOf } from '../job_lookup.ts'
@@ -123,7 +131,8 @@ export function resumeRoutes(app: App, parts: ServerParts): void {
       const { ws, id: asked, resume_id } = request.params
       const { approver, flow_level = false } = request.query
       assertWrites(request)
-      const id = flow_level ? jobIdOf(uuidOf(asked)) : uuidOf(asked)
+      const step = await answeredId(reads, ws, uuidOf(asked))
+      const id = flow_level ? jobIdOf(step) : step
       const signature = await signatures.sign({ workspaceId: ws, id, resumeId: resume_id, approver })
       const rest = `${id}/${resume_id}/${signature}${approver === undefined ? '' : `?approver=${encodeURIComponent(approver)}`}`
       const at = (where: string): string => `${baseUrl}${where}/${rest}`

@@ -5,7 +5,7 @@
 with gone as (
   delete from job
    where id = $2 and workspace_id = $1 and state in ('ready', 'parked', 'waiting') and part is null
-     and (select turn_lock_of($2))
+     and (select turn_lock_of(array[$2]::uuid[]))
   returning id, workspace_id, version_id, tag, lost, args, created_by, started_at, parent_id, trace, waiter
 ), records as (
   delete from job_journal using gone where job_journal.job_id = gone.id returning n, record

@@ -2,7 +2,7 @@
 -- status. Not those whose error handler is about to be given what they failed with. `elapsedS`: since its end.
 select due.job_id as "id", due.due_at::text as "dueAt", due.whole_s as "wholeS",
        extract(epoch from coalesce($1::timestamptz, clock_timestamp()) - d.completed_at)::float8 as "elapsedS",
-       d.status as "status", d.args as "args", d.result as "result", d.steps as "steps", d.part is not null as "isPart"
+       d.status as "status", d.args as "args", d.result as "result", d.steps as "steps", d.part is not null and strpos(d.part, '/') = 0 as "isPart"
   from (select job_id, due_at, whole_s from deletion
          where due_at <= coalesce($1::timestamptz, clock_timestamp())
            and not exists (select from failure where failure.job_id = deletion.job_id and not failure.missed)

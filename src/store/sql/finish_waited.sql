@@ -1,16 +1,19 @@
 -- finish_waited: as finish_jobs, for jobs with more to do at their end: those that have waited (their signals and times go with them),
--- that have parts (which are asked to stop), parts (src/store/parts.ts), and those of which something is deleted later (`delete_s` seconds after
--- their end the first of it, `whole_s` all), and those that failed, which the error handler of their workspace is started for. $2 has for a part also `end` (how it ended), `next` (the
--- slot of the part that may begin now; null: none) and `refuses` (no other may). Its job is told by a signal, and becomes ready if
--- it has all it waits for, or this one refuses.
+-- that have parts (which are asked to stop), parts (src/store/parts.ts), those that may have a turn (src/store/turns.ts), which is passed on,
+-- those of which something is deleted later (`delete_s` seconds after their end the first of it, `whole_s` all), and those that failed,
+-- which the error handler of their workspace is started for. $2 has for a part also `end` (how it ended), `next` (the slot of the part
+-- that may begin now; null: none) and `refuses` (no other may). Its job is told by a signal, and becomes ready if it has all it waits
+-- for, or this one refuses.
 with done as materialized (
   select id, epoch, status, coalesce(result, 'null') as result, steps, "end", next, refuses, delete_s, whole_s
     from json_to_recordset($2) as d
          (id uuid, epoch integer, status text, result json, steps json, "end" json, next integer, refuses boolean, delete_s integer,
           whole_s integer)
+), locked as materialized (
+  select turn_lock_of(array(select id from done)) -- before any row of job
 ), ours as (
   delete from job using done
-   where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'
+   where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running' and exists (select from locked)
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.parent_step, job.parent_slot, job.part, job.journaled, job.waiter, job.canceled_by,
             job.canceled_reason, job.trace, done.status, done.result, done.steps, done."end", done.next, done.refuses, done.delete_s,
@@ -70,6 +73,10 @@ with done as materialized (
      and job.parent_slot = ours.next and job.state = 'waiting' and job.started_at is null and job.canceled_by is null
      and not ours.parent_id = any (over.ids)
   returning job.tag
+), passed as materialized (
+  -- Of those that are told to stop none is given a turn, and no row of job is changed twice: that is over before.
+  select turn_end(array_agg(id), array_agg(started_at)) as tags
+    from ours, (select count(*) from needless) as a, (select count(*) from told) as b, (select count(*) from freed) as c
 )
 select done.id from done where not exists (select from ours where ours.id = done.id)
 union all
@@ -86,7 +93,8 @@ select null
     select pg_notify('millrace_work', '* ' || tag)
       from (select tag from freed
             union select tag from told where state = 'ready'
-            union select tag from needless where state = 'ready') as ready
+            union select tag from needless where state = 'ready'
+            union select unnest(tags) from passed) as ready
   ) as told_workers
 union all
 select null

@@ -6,6 +6,8 @@ with gone as (
   update worker set state = 'reaped' where state = 'dead' returning id
 ), dying as materialized (
   select job.id from job join gone on job.worker_id = gone.id where job.state = 'running' and job.lost >= $1 and job.part is null
+), locked as materialized (
+  select turn_lock_of(array(select id from dying)) -- before any row of job
 ), back as (
   update job
      set state = 'ready', worker_id = null, epoch = job.epoch + 1, lost = job.lost + 1,
@@ -14,17 +16,18 @@ with gone as (
          canceled_reason = coalesce(job.canceled_reason, case when job.parent_id in (select id from dying) then 'that job is over' end)
     from gone
    where job.worker_id = gone.id and job.state = 'running' and (job.lost < $1 or job.part is not null)
+     and exists (select from locked)
   returning job.id, job.tag
 ), needless as (
   update job
      set canceled_by = 'the job it is a part of', canceled_reason = 'that job is over',
          state = case when state = 'running' then state else 'ready' end, run_at = null
    where parent_id is not null and parent_id in (select id from dying) and part is not null and canceled_by is null
-     and id not in (select id from back)
+     and id not in (select id from back) and exists (select from locked)
   returning id, tag, state
 ), poison as (
   delete from job using gone
-   where job.worker_id = gone.id and job.state = 'running' and job.lost >= $1 and job.part is null
+   where job.worker_id = gone.id and job.state = 'running' and job.lost >= $1 and job.part is null and exists (select from locked)
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.trace, job.waiter, array_append(job.lost_workers, job.worker_id) as lost_workers
 ), records as (

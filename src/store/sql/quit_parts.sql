@@ -2,9 +2,11 @@
 -- those that have not begun. Whoever claims one ends it; those that run are ended by their workers.
 with asked as materialized (
   select id, epoch, step, unbegun from json_to_recordset($2) as a (id uuid, epoch integer, step integer, unbegun boolean)
+), locked as materialized (
+  select turn_lock_of(array(select id from asked)) -- before any row of job
 ), ours as materialized (
   select job.id, asked.step, asked.unbegun from job join asked on job.id = asked.id
-   where job.worker_id = $1 and job.epoch = asked.epoch and job.state = 'running'
+   where job.worker_id = $1 and job.epoch = asked.epoch and job.state = 'running' and exists (select from locked)
    order by job.id
      for no key update of job
 ), needless as (

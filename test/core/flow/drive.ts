@@ -18,6 +18,12 @@ export function planOf(modules: FlowModule[], more: Partial<FlowValue> = {}, id 
   return compilePlan({ id, workspaceId: 'main', path, kind: 'flow', value: { modules, ...more }, built: { steps: {} } }, sandbox)
 }
 
+/** These steps of a plan are jobs of their own. */
+export function takenApart(plan: Plan, ...ids: string[]): Plan {
+  for (const step of plan.steps) if (ids.includes(step.id)) step.apart = { tag: null, turns: null }
+  return plan
+}
+
 export interface Driven {
   plan: Plan
   args?: object
@@ -52,6 +58,10 @@ export function driven(options: Driven, records: JobRecord[] = []): { records: J
     switch (effect.e) {
       case 'start': {
         const { n } = effect
+        if (effect.step.apart) {
+          take({ k: 'spread', ...c, s, n, jobs: 1, job: partIdOf(n) })
+          break
+        }
         const value = step(s, n)
         const shared = { n, s, at: n * 10, ms: 5 }
         if (value instanceof Error) take({ k: 'err', ...shared, e: { name: value.name, message: value.message } })
@@ -79,6 +89,11 @@ export function driven(options: Driven, records: JobRecord[] = []): { records: J
         if (sleepless) take({ k: 'wake', ...c, s })
         break
       case 'wait': {
+        if (cursor.phase === 'joining') {
+          const value = step(s, cursor.n)
+          if (value !== undefined) take({ ...partEnd(value, cursor.n * 10), seq: state.signals + 1, n: -cursor.n })
+          break
+        }
         const answer = answers[signals]
         if (answer) take({ k: 'signal', seq: ++signals, n: cursor.n, id: 70 + signals, v: '{}', ...answer })
         break
@@ -86,6 +101,17 @@ export function driven(options: Driven, records: JobRecord[] = []): { records: J
     }
   }
   return { records: all, state }
+}
+
+/** The job of step n that is a job. */
+export const partIdOf = (n: number): string => `00000000-0000-7000-8000-${String(n).padStart(8, '0')}0000`
+
+function partEnd(value: unknown, at: number): Omit<JobRecord & { k: 'signal' }, 'seq' | 'n'> {
+  const times = { at, ms: 5 }
+  const error = value instanceof Error ? { name: value.name, message: value.message } : null
+  const end = error ? { how: 'failed', error, ...times } : { how: 'done', ...times }
+  const v = `{"end":${JSON.stringify(end)},"result":${JSON.stringify(error ? { error } : value)}}`
+  return { k: 'signal', id: 0, approver: null, approved: true, v }
 }
 
 function decided(effect: Effect & { e: 'pick' }): boolean | number {

@@ -2,15 +2,18 @@
 // reader of the flow would, who runs one thing after another and remembers nothing (`interpret`, written for this test alone).
 import { expect, test } from 'vitest'
 import type { Sandbox } from '../../../src/core/expr/expression.ts'
+import { planOfPart, printTarget } from '../../../src/core/flow/apart.ts'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
+import type { Cursor } from '../../../src/core/flow/cursor.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
-import { advance, fold, itemsOf, type Effect } from '../../../src/core/flow/machine.ts'
+import { advance, fold, itemsOf, open, type Effect } from '../../../src/core/flow/machine.ts'
 import { History, type ListPast } from '../../../src/core/flow/history.ts'
-import type { LoopRun, Plan } from '../../../src/core/flow/plan.ts'
+import type { LoopRun, Plan, PlanStep } from '../../../src/core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord } from '../../../src/core/flow/records.ts'
 import { restartRecords, type RestartPoint } from '../../../src/core/flow/restart.ts'
+import { printPartEnd } from '../../../src/core/flow/spread.ts'
 import { EngineError } from '../../../src/core/errors.ts'
-import type { Json } from '../../../src/core/json.ts'
+import type { Json, JsonText } from '../../../src/core/json.ts'
 
 const seeds = 3_000
 const limits = { stepsMax: 5_000, flowDepthMax: 5, loopWidthMax: 10 }
@@ -232,7 +235,7 @@ function runOnce(module: FlowModule, room: Room, seed: number, nth: number): End
 // ── The machine, driven ──
 
 /** The place of a cursor's step, as the interpreter names it, and which attempt it is. */
-function placeOf(effect: Effect & { e: 'start' }): string {
+function placeOf(effect: { cursor: Cursor; step: PlanStep }): string {
   let text = ''
   for (let cursor = effect.cursor; cursor.parent; cursor = cursor.parent) {
     const { step, failures } = cursor.parent
@@ -266,24 +269,52 @@ function drive(
     }
     const [effect] = waiting.splice(Math.floor(chance() * waiting.length), 1)
     if (!effect) throw new Error(`seed ${seed}: nothing is waited for, and it is not over`)
-    const record = answer(effect, seed)
+    const record = answer(effect, seed, state.signals + 1)
     records.push(record)
     advance(state, record, waiting)
   }
   throw new Error(`seed ${seed} does not end`)
 }
 
-function answer(effect: Effect, seed: number): JobRecord {
+/** Some steps of a plan are jobs of their own. */
+function takenApart(plan: Plan, seed: number): Plan {
+  const chance = chanceOf(-seed)
+  for (const step of plan.steps) if (step.run.kind === 'identity' && chance() < 0.3) step.apart = { tag: null, turns: null }
+  return plan
+}
+
+/** The end of the job that a step is, by a machine of its own. */
+function endOfPart(effect: Effect & { e: 'wait' }, seed: number): JsonText {
+  const { cursor, step } = effect
+  const part = printTarget({ kind: 'step', id: step.id, timeoutMs: null, deleteS: null })
+  const effects: Effect[] = []
+  const noPlans = () => cursor.frame.plan
+  const state = open(planOfPart(cursor.frame.plan, part), '{}', limits, noPlans, effects, null, part)
+  advance(state, ranStep(effect, 1, seed), effects)
+  const finish = effects.at(-1) as Effect & { e: 'finish' }
+  const said = printPartEnd(part, '{}', finish.part!, { at: 0, ms: 1 })
+  const { end } = JSON.parse(`{${said}}`) as { end: Json }
+  return `{"end":${JSON.stringify(end)},"result":${finish.result}}`
+}
+
+/** What running the step comes to, as its step n. */
+function ranStep(effect: Effect & { cursor: Cursor; step: PlanStep }, n: number, seed: number): JobRecord {
+  const { cursor, step } = effect
+  const came = outcome(seed, placeOf(effect), cursor.failures, cursor.previous())
+  const ran = { n, s: step.id, at: 0, ms: 1 }
+  if ('ok' in came) return { k: 'ok', ...ran, v: JSON.stringify(came.ok) }
+  return { k: 'err', ...ran, e: { name: 'Error', message: came.message } }
+}
+
+/** `seq`: that of the next signal. */
+function answer(effect: Effect, seed: number, seq: number): JobRecord {
   if (effect.e === 'finish' || effect.e === 'quit' || effect.e === 'spread') throw new Error(`nothing here answers a ${effect.e}`)
   const { cursor, step } = effect
   const c = cursor.id === 0 ? {} : { c: cursor.id }
   switch (effect.e) {
-    case 'start': {
-      const came = outcome(seed, placeOf(effect), cursor.failures, cursor.previous())
-      const ran = { n: effect.n, s: step.id, at: 0, ms: 1 }
-      if ('ok' in came) return { k: 'ok', ...ran, v: JSON.stringify(came.ok) }
-      return { k: 'err', ...ran, e: { name: 'Error', message: came.message } }
-    }
+    case 'start':
+      if (step.apart) return { k: 'spread', ...c, s: step.id, n: effect.n, jobs: 1, job: `job ${effect.n}` }
+      return ranStep(effect, effect.n, seed)
     case 'items': {
       const run = step.run as LoopRun
       const record = { k: 'items' as const, ...c, s: step.id, count: 0 }
@@ -296,8 +327,9 @@ function answer(effect: Effect, seed: number): JobRecord {
       const width = run.parallel ? { width: run.parallelism ? Number(run.parallelism.value(cursor)) : 10 } : {}
       return { ...record, count: items.length, ...width }
     }
-    case 'sleep':
     case 'wait':
+      return { k: 'signal', seq, n: -cursor.n, id: 0, approver: null, approved: true, v: endOfPart(effect, seed) }
+    case 'sleep':
       return { k: 'wake', ...c, s: step.id }
     case 'call':
       throw new Error('no flow is called')
@@ -332,13 +364,14 @@ function dependsOnOrder(modules: readonly FlowModule[]): boolean {
 }
 
 test(`${seeds} random flows come to what a naive interpreter says`, () => {
-  const seen = { success: 0, failure: 0, nested: 0 }
+  const seen = { success: 0, failure: 0, nested: 0, apart: 0 }
   for (let seed = 1; seed <= seeds; seed++) {
     const chance = chanceOf(seed)
     const modules = new Maker(chance).modules(3, 4)
     if (dependsOnOrder(modules)) continue
     const value: FlowValue = { modules }
-    const plan = compilePlan({ id: '1', workspaceId: 'main', path: 'a/b', kind: 'flow', value, built: { steps: {} } }, sandbox)
+    const version = { id: '1', workspaceId: 'main', path: 'a/b', kind: 'flow' as const, value, built: { steps: {} } }
+    const plan = takenApart(compilePlan(version, sandbox), seed)
     const args = { items: [1, [2], 'three'], yes: true, no: false }
     const wanted = interpret(modules, { input: args, results: new Map(), previous: args, outer: null, place: '' }, seed)
     const got = drive(plan, args, seed, chance)
@@ -349,9 +382,10 @@ test(`${seeds} random flows come to what a naive interpreter says`, () => {
     ])
     seen[wanted.how === 'failed' ? 'failure' : 'success'] += 1
     if (got.records.some((record) => 'c' in record)) seen.nested += 1
+    if (got.records.some((record) => record.k === 'spread')) seen.apart += 1
   }
   // Random flows that all fail at once would say little.
-  expect(Math.min(seen.success, seen.failure, seen.nested)).toBeGreaterThan(seeds / 10)
+  expect(Math.min(seen.success, seen.failure, seen.nested, seen.apart)).toBeGreaterThan(seeds / 10)
 })
 
 test('whatever was run is a whole history, and started again from anywhere it comes to the same', () => {
@@ -361,7 +395,8 @@ test('whatever was run is a whole history, and started again from anywhere it co
     const modules = withoutRetries(new Maker(chance).modules(3, 4))
     if (dependsOnOrder(modules)) continue
     const value: FlowValue = { modules }
-    const plan = compilePlan({ id: '1', workspaceId: 'main', path: 'a/b', kind: 'flow', value, built: { steps: {} } }, sandbox)
+    const version = { id: '1', workspaceId: 'main', path: 'a/b', kind: 'flow' as const, value, built: { steps: {} } }
+    const plan = takenApart(compilePlan(version, sandbox), seed)
     const args = { items: [1, [2], 'three'], yes: true, no: false }
     const first = drive(plan, args, seed, chance)
     const options = { plan, args: JSON.stringify(args), limits, plans: () => plan, beganMs: 0 }

@@ -9,6 +9,7 @@ import {
   partArgsOf,
   partsOf,
   printPartEnd,
+  type PartEnd,
   readPartEnd,
   spreadOf,
   type Spread,
@@ -173,11 +174,12 @@ test('a part begins inside its loop, with the index of its first item, and ends 
 })
 
 test('the end of a part names the next one, unless no other may begin', () => {
-  expect(printPartEnd(partArgs(), { how: 'done' })).toBe('"end":{"how":"done"},"next":3,"refuses":false')
-  expect(printPartEnd(partArgs({ slot: 2 }), { how: 'done' })).toBe('"end":{"how":"done"},"next":null,"refuses":false')
-  expect(printPartEnd(partArgs(), { how: 'broken' })).toBe('"end":{"how":"broken"},"next":null,"refuses":true')
-  expect(printPartEnd(partArgs(), { how: 'lost' })).toBe('"end":{"how":"lost"},"next":3,"refuses":false')
-  expect(printPartEnd(partArgs({ stops: true }), { how: 'lost' })).toBe('"end":{"how":"lost"},"next":null,"refuses":true')
+  const ended = (args: string, end: PartEnd) => printPartEnd('a', args, end, { at: 0, ms: 0 })
+  expect(ended(partArgs(), { how: 'done' })).toBe('"end":{"how":"done"},"next":3,"refuses":false')
+  expect(ended(partArgs({ slot: 2 }), { how: 'done' })).toBe('"end":{"how":"done"},"next":null,"refuses":false')
+  expect(ended(partArgs(), { how: 'broken' })).toBe('"end":{"how":"broken"},"next":null,"refuses":true')
+  expect(ended(partArgs(), { how: 'lost' })).toBe('"end":{"how":"lost"},"next":3,"refuses":false')
+  expect(ended(partArgs({ stops: true }), { how: 'lost' })).toBe('"end":{"how":"lost"},"next":null,"refuses":true')
 })
 
 test('results of parts are passed on as they were printed', () => {

@@ -123,12 +123,37 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
   ],
   ['code that is no text', flow([step('a', {}, { content: ['x'] })]), '$.value.modules[0].value.content', 'got an array'],
   ['a lock that is no text', flow([step('a', {}, { lock: 3 })]), '$.value.modules[0].value.lock', 'expected text'],
-  ['a tag on a step', flow([step('a', {}, { tag: 'gpu' })]), '$.value.modules[0].value.tag', 'all steps of a job run on one'],
+  ['a tag that is none', flow([step('a', {}, { tag: 'g pu' })]), '$.value.modules[0].value.tag', 'cannot be a tag'],
+  ['the tag of a dedicated worker', flow([step('a', {}, { tag: 'main:flow/f/a' })]), '$.value.modules[0].value.tag', 'colons'],
   [
-    'a limit on concurrency',
-    flow([step('a', {}, { concurrent_limit: 3 })]),
+    'a tag of a script by path that is none',
+    flow([{ id: 'a', value: { type: 'script', path: 'f/a/b', tag_override: 3 } }]),
+    '$.value.modules[0].value.tag_override',
+    'expected text',
+  ],
+  [
+    'a limit of a step that is no number',
+    flow([step('a', {}, { concurrent_limit: -1 })]),
     '$.value.modules[0].value.concurrent_limit',
-    'does not limit concurrency',
+    'a whole number from 0',
+  ],
+  [
+    'a key of a step without a limit',
+    flow([step('a', {}, { custom_concurrency_key: 'k' })]),
+    '$.value.modules[0].value.custom_concurrency_key',
+    'does nothing without concurrent_limit',
+  ],
+  [
+    'a key of a step with what is not known',
+    flow([step('a', {}, { concurrent_limit: 1, custom_concurrency_key: 'k-$flow' })]),
+    '$.value.modules[0].value.custom_concurrency_key',
+    '$flow is not known',
+  ],
+  [
+    'debouncing of a step',
+    flow([step('a', { debouncing: { debounce_delay_s: 3 } })]),
+    '$.value.modules[0].debouncing',
+    'set debounce_delay_s on the flow',
   ],
   // inputs
   [

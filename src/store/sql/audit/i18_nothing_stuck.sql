@@ -7,7 +7,9 @@ with living as materialized (
 ), looked as (
   select job.id, job.epoch,
          case job.state
-           when 'waiting' then case when job.part is not null and job.started_at is null
+           when 'waiting' then case when job.part is not null and job.started_at is null and exists (select from turn where turn.job_id = job.id)
+                                    then null -- I25 has what waits for a turn
+                                    when job.part is not null and job.started_at is null
                                     then case when not exists (select from job before
                                                                 where before.parent_id = job.parent_id and before.parent_step = job.parent_step
                                                                   and before.parent_slot < job.parent_slot)

@@ -1,4 +1,4 @@
--- j01_parts_have_a_job: A part of a loop belongs to a job that goes on, or was asked to stop.
+-- j01_parts_have_a_job: A part of a job belongs to one that goes on, or was asked to stop.
 -- $1 the first job id looked at.
 select part.id::text as subject, format('is part %s of step %s of %s, which is not active', parent_slot, part, parent_id) as detail
   from job part

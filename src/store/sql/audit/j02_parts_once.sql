@@ -1,4 +1,4 @@
--- j02_parts_once: Each part of a loop is one job.
+-- j02_parts_once: Each part of a job is one job.
 -- $1 the first job id looked at.
 select parent_id::text as subject, format('part %s of its step %s is %s jobs', parent_slot, parent_step, count(*)) as detail
   from (select id, parent_id, parent_step, parent_slot from job where part is not null

@@ -1,4 +1,4 @@
--- j03_joins_fire: A job that waits for the parts of its loops has some that are not over.
+-- j03_joins_fire: A job that waits for its parts has some that are not over.
 -- $1 the first job id looked at. Whoever waits for anything else has a time.
 select id::text as subject, format('waits for %s signals more, and all its parts are over', signals_wanted - signals) as detail
   from job

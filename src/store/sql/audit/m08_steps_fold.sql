@@ -12,7 +12,7 @@ with record as (
 ), nesting as materialized (
   select id from flow_version where value::text ~ '"type"\s*:\s*"(forloopflow|whileloopflow|branchone|branchall|flow)"'
 ), seen as (
-  select record.job_id, coalesce(record.version_id in (select id from nesting), false) as nests, coalesce(r.k, '(none)') as k, case when r.k in ('ok', 'err') then r.n end as n
+  select record.job_id, coalesce(record.version_id in (select id from nesting), false) as nests, coalesce(r.k, '(none)') as k, case when r.k in ('ok', 'err', 'spread') then r.n end as n
     from record
    cross join lateral json_to_record(case when json_typeof(record.record) = 'object' then record.record else '{}' end) as r (k text, n integer)
 )

@@ -1,0 +1,94 @@
+// Steps apart: a step that is a job of its own, a part of its job, because it has a tag or a limit of its own, or names a script or a
+// flow that limits or orders its jobs.
+//   A1. The job binds the arguments, and the part runs the step once with them. What stands around a step (retries, what skips, stops or
+//       waits) stays with the job: each attempt is a part of its own, by the attempt's number.
+//   A2. A step of code is a job of the version that has the step, which stands at it alone; a flow by path a job of that flow.
+//   A3. The end of a part is a signal (S3 of spread.ts), and the job goes on as if the step had ended in it.
+import { assert, type UserError } from '../errors.ts'
+import { compileTransform } from '../expr/compile.ts'
+import type { Sandbox } from '../expr/expression.ts'
+import type { Json, JsonText } from '../json.ts'
+import type { Plan, PlanStep } from './plan.ts'
+
+/**
+ * What a part runs, if it is no part of a loop: a step, for at most so long; or a whole flow, inside of so many. `deleteS`: it is
+ * deleted so many seconds after its end (deletion.ts).
+ */
+export type ApartTarget = { deleteS: number | null } & (
+  | { kind: 'step'; id: string; timeoutMs: number | null }
+  | { kind: 'flow'; depth: number }
+)
+
+/** As it is stored in `job.part`; a loop's part has the id of its step, which holds no slash. */
+export function printTarget(target: ApartTarget): string {
+  const { kind, deleteS } = target
+  const what = kind === 'flow' ? `/${target.depth}` : `${target.id}/${target.timeoutMs ?? ''}`
+  return deleteS === null ? what : `${what}/${deleteS}`
+}
+
+/** null: iterations of a loop. */
+export function parseTarget(part: string): ApartTarget | null {
+  const [id, number, deletion] = part.split('/')
+  if (number === undefined) return null
+  const deleteS = deletion === undefined ? null : Number(deletion)
+  if (id === '') return { kind: 'flow', depth: Number(number), deleteS }
+  return { kind: 'step', id: id!, timeoutMs: number === '' ? null : Number(number), deleteS }
+}
+
+/** The plan of a job that is a part: of a step apart, that step and nothing around it. */
+export function planOfPart(plan: Plan, part: string): Plan {
+  const target = parseTarget(part)
+  if (target?.kind !== 'step') return plan
+  const step = plan.steps.find(({ id }) => id === target.id)
+  assert(step, `${plan.path} has no step ${target.id}`)
+  return {
+    ...plan,
+    steps: [alone(step, target.timeoutMs, step.cacheMs ?? (plan.alone ? plan.cacheMs : null))],
+    root: { steps: [0] },
+    skipIf: null,
+    failure: null,
+    preprocessor: null,
+    early: null,
+    cacheMs: null,
+    turns: null,
+    deleteS: null,
+    deletes: false,
+    alone: true,
+  }
+}
+
+function alone(step: PlanStep, timeoutMs: number | null, cacheMs: number | null): PlanStep {
+  return {
+    ...step,
+    index: 0,
+    apart: null,
+    inputs: [],
+    skipIf: null,
+    stopAfterIf: null,
+    stopAfterAllIf: null,
+    sleep: null,
+    suspend: null,
+    retry: null,
+    retryIf: null,
+    continueOnError: false,
+    cacheMs,
+    deleteS: null,
+    timeout: timeoutMs === null ? null : compileTransform({ type: 'static', value: timeoutMs / 1_000 }, noSandbox, 'after', ''),
+  }
+}
+
+/** A constant needs none. */
+const noSandbox = {} as Sandbox
+
+/** How the part of a step apart ended, and how long that took. */
+export type ApartEnd = { at: number; ms: number } & ({ value: JsonText } | { error: UserError; result: JsonText })
+
+/** `payload`: {end, result}, of a part's signal. */
+export function readApartEnd(payload: JsonText): ApartEnd {
+  // A value is passed on as it was printed.
+  const done = /^\{"end":\{"how":"done","at":(\d+),"ms":(\d+)\},"result":/.exec(payload)
+  if (done) return { at: Number(done[1]), ms: Number(done[2]), value: payload.slice(done[0].length, -1) }
+  type Stored = { end: { at: number; ms: number; error?: UserError }; result: Json & { error: UserError } }
+  const { end, result } = JSON.parse(payload) as unknown as Stored
+  return { at: end.at, ms: end.ms, error: end.error ?? result.error, result: JSON.stringify(result) }
+}
