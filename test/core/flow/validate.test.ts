@@ -123,6 +123,12 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
   ],
   ['code that is no text', flow([step('a', {}, { content: ['x'] })]), '$.value.modules[0].value.content', 'got an array'],
   ['a lock that is no text', flow([step('a', {}, { lock: 3 })]), '$.value.modules[0].value.lock', 'expected text'],
+  [
+    'a tag in a flow whose steps share a folder',
+    flow([step('a', {}, { tag: 'gpu' })], { same_worker: true }),
+    '$.value.modules[0].value.tag',
+    'share a folder of one worker',
+  ],
   ['a tag that is none', flow([step('a', {}, { tag: 'g pu' })]), '$.value.modules[0].value.tag', 'cannot be a tag'],
   ['the tag of a dedicated worker', flow([step('a', {}, { tag: 'main:flow/f/a' })]), '$.value.modules[0].value.tag', 'colons'],
   [
