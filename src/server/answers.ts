@@ -46,9 +46,9 @@ export async function takeAnswer(on: Queryable, answer: Answer): Promise<void> {
   throw new EngineError('E_CONFLICT', 'resume request already sent', { at: 'resume_id' })
 }
 
-/** What an answer is for that code asks for under its own job's id: of a step apart, the step. */
+/** What an answer is for that code asks for under an id of its own: of a step apart, the step. */
 export async function answeredId(on: Queryable, workspaceId: string, id: string): Promise<string> {
-  const part = stepNumberOf(id) === 0 ? await readPart(on, workspaceId, id) : null
+  const part = await readPart(on, workspaceId, jobIdOf(id))
   return part ? stepIdOf(part.jobId, part.step) : id
 }
 

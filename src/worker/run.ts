@@ -212,7 +212,8 @@ export class StepCall implements Call {
     this.args = args
     // Code that cannot see its environment is not told who it is.
     this.jobId = token === '' ? '' : (run.rootId ?? run.id)
-    this.stepJobId = token === '' ? '' : run.loaded!.plan.alone ? run.id : this.logId
+    const { kind } = run.loaded!.plan
+    this.stepJobId = token === '' ? '' : kind === 'script' || kind === 'preview' ? run.id : this.logId
     this.token = token
     this.timeoutMs = timeoutMs
     this.trace = trace

@@ -5,7 +5,6 @@ import { around } from './around.ts'
 import { branches } from './branches.ts'
 import { all, choose, each, fail, failed, flow, give, same, script, withValue, type FlowCase } from './cases.ts'
 import { loops } from './loops.ts'
-import { spreads } from './spread.ts'
 import { subflows } from './subflows.ts'
 import { waiting } from './waiting.ts'
 
@@ -52,7 +51,7 @@ function renamed(modules: readonly FlowModule[]): FlowModule[] {
   })
 }
 
-const others = [...around, ...branches, ...loops, ...subflows, ...spreads, ...waiting]
+const others = [...around, ...branches, ...loops, ...subflows, ...waiting]
 const again = others
   .filter((one) => !(typeof one.result === 'number' && one.result > itemsMax))
   .map((one): FlowCase => ({

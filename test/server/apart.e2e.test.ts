@@ -101,8 +101,8 @@ test('an approval that is asked for inside of such a step is one of the flow', a
   }
   // As the SDK asks for it, under the id that the code sees.
   const part = await partOf(id, 1)
-  expect((await api.get(`jobs_u/get/${part}`)).json).toMatchObject({ result: part })
-  const urls = (await api.get(`jobs/resume_urls/${part}/7`)).json as { resume: string }
+  expect((await api.get(`jobs_u/get/${part}`)).json).toMatchObject({ result: stepIdOf(part, 1) })
+  const urls = (await api.get(`jobs/resume_urls/${stepIdOf(part, 1)}/7`)).json as { resume: string }
   expect(urls.resume).toContain(`/jobs_u/resume/${stepIdOf(id, 1)}/7/`)
   const path = new URL(urls.resume).pathname.replace('/api/w/main/', '')
   expect((await api.post(path, { ok: true })).status).toBe(201)
