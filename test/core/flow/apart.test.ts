@@ -4,11 +4,13 @@ import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { parseTarget, planOfPart, printTarget, readApartEnd, type ApartTarget } from '../../../src/core/flow/apart.ts'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule } from '../../../src/core/flow/definition.ts'
+import { deletedText, deletionOf } from '../../../src/core/flow/deletion.ts'
 import { advance, fold, open, type Effect } from '../../../src/core/flow/machine.ts'
 import type { Plan } from '../../../src/core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord } from '../../../src/core/flow/records.ts'
 import { restartRecords } from '../../../src/core/flow/restart.ts'
 import { printPartEnd } from '../../../src/core/flow/spread.ts'
+import { elementTexts } from '../../../src/core/json.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
 import { each, flow, give, same, script, withValue } from '../../flows/cases.ts'
 import { driven, historyOf, partIdOf, planOf, takenApart } from './drive.ts'
@@ -106,6 +108,19 @@ test('the end of a part is passed on as it was printed', () => {
   expect(readApartEnd(`{${end(failed)},"result":{"error":{}}}`)).toEqual({ ...took, error, result: '{"error":{}}' })
   const lost = printPartEnd('a/', '{}', { how: 'lost' }, took)
   expect(readApartEnd(`{${end(lost)},"result":{"error":{"name":"Canceled"}}}`)).toMatchObject({ error: { name: 'Canceled' } })
+})
+
+test('of what is deleted the end stays, and its times', () => {
+  const told = (end: object, result: string) =>
+    `{"d":5,"k":"signal","seq":1,"n":-1,"id":0,"approver":null,"approved":true,"v":{"end":${JSON.stringify(end)},"result":${result}}}`
+  const error = { name: 'E', message: 'secret' }
+  const steps = `[${told({ how: 'done', at: 12, ms: 3 }, '{"x":1}')},${told({ how: 'failed', error, at: 1, ms: 2 }, '{"error":{}}')}]`
+  const left = deletionOf({ status: 'success', args: '{}', result: '1', steps, isPart: false }, null, 6)
+  const [done, failed] = elementTexts(left.steps).map((text) =>
+    readApartEnd((parseRecord(text) as JobRecord & { k: 'signal' }).v),
+  )
+  expect(done).toEqual({ at: 12, ms: 3, value: JSON.stringify(deletedText) })
+  expect(failed).toMatchObject({ at: 1, ms: 2, error: { name: 'E', message: deletedText } })
 })
 
 describe('the job that has it', () => {
