@@ -15,8 +15,9 @@ create index deletion_due on deletion (due_at);
 create function deletion_of(version bigint, records json, out first_s integer, out whole_s integer) language sql stable as $$
   select least(whole.s, steps.s), whole.s
     from (select min((record ->> 'd')::integer) as s from json_array_elements(records) as e (record)) steps
-    left join (select greatest((value ->> 'delete_after_secs')::integer, 5) as s from flow_version where id = version) whole
-      on whole.s is not null
+    left join (select greatest((value ->> 'delete_after_secs')::integer, 5) as s from flow_version
+                where id = version and value ->> 'delete_after_secs' is not null) whole
+      on true
 $$;
 
 -- 'deleted': only what delete_after_secs takes.

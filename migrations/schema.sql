@@ -506,8 +506,9 @@ create index failure_due on failure (due_at);
 create function deletion_of(version bigint, records json, out first_s integer, out whole_s integer) language sql stable as $$
   select least(whole.s, steps.s), whole.s
     from (select min((record ->> 'd')::integer) as s from json_array_elements(records) as e (record)) steps
-    left join (select greatest((value ->> 'delete_after_secs')::integer, 5) as s from flow_version where id = version) whole
-      on whole.s is not null
+    left join (select greatest((value ->> 'delete_after_secs')::integer, 5) as s from flow_version
+                where id = version and value ->> 'delete_after_secs' is not null) whole
+      on true
 $$;
 
 -- Jobs that were started again from a finished one's arguments (millrace job replay), or from the middle of it (job restart).

@@ -52,8 +52,10 @@ function renamed(modules: readonly FlowModule[]): FlowModule[] {
 }
 
 const others = [...around, ...branches, ...loops, ...subflows, ...waiting]
-const again = others
+/** As in the other tables. */
+export const again = others
   .filter((one) => !(typeof one.result === 'number' && one.result > itemsMax))
+  .filter((one) => !one.value?.same_worker) // its steps are no jobs of their own
   .map((one): FlowCase => ({
     ...one,
     modules: takeApart(renamed(one.modules)),
@@ -66,7 +68,6 @@ const alone = (module: FlowModule): FlowModule => takeApart([module])[0]!
 const retry = (attempts: number) => ({ constant: { attempts, seconds: 0 } })
 
 export const apart: FlowCase[] = [
-  ...again,
   {
     name: 'a limited script by path',
     deploy: { 'f/apart_add': { script: 'export const main = (a: number, b = 10) => a + b', limits: { concurrent_limit: 1 } } },

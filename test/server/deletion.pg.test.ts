@@ -5,6 +5,7 @@ import { deletedText } from '../../src/core/flow/deletion.ts'
 import type { Json } from '../../src/core/json.ts'
 import { auditDatabase, setRecording } from '../../src/store/audit.ts'
 import { deleteDue } from '../../src/store/deletions.ts'
+import { run } from '../../src/store/statements.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import { each, flow, give, script } from '../flows/cases.ts'
@@ -267,4 +268,21 @@ test('the audit knows of it', async () => {
   const { outcomes } = await auditDatabase(engine.db, scope)
   expect(outcomes.filter(({ status }) => status === 'violated' || status === 'failed')).toEqual([])
   await setRecording(engine.db, 'off')
+})
+
+test('where nothing says so, nothing is deleted of a job that is canceled while it waits, or is poison', async () => {
+  const made = await deploy('f/test/waits_on', [secret('a', { suspend: { required_events: 1 } }), give('b', '1')])
+  const canceled = await engine.start(made, args)
+  await waits(canceled)
+  expect(await cancelJob(engine.db.pool, { workspaceId: 'main', id: canceled, by: 'me', reason: 'enough' })).toBe('canceled')
+  const { rows } = await engine.db.pool.query<{ id: number }>(
+    `insert into worker (name, tags, host, pid, version, lease_ms, hint_lock, state) values ('w', '{}', '', 1, '0', 1, false, 'dead') returning id`,
+  )
+  const other = await engine.deploy('f/test/lost', [secret('a')], {}, true)
+  const poison = await engine.start(other, args)
+  await engine.db.pool.query(`update job set state = 'running', worker_id = $2, lost = 9 where id = $1`, [poison, rows[0]!.id])
+  await run(engine.db.pool, 'give_back_jobs', [3])
+  await later(3_600)
+  for (const id of [canceled, poison]) expect(await kept(id)).toMatchObject({ deleted: null })
+  expect((await kept(canceled)).text).toContain('secret')
 })

@@ -23,6 +23,7 @@ const rowOf = (steps: string, more: Partial<JobRow> = {}): JobRow =>
     state: 'running',
     status: null,
     startedAt: new Date(0),
+    part: null,
     args: JSON.stringify(args),
     result: null,
     steps,
