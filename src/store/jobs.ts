@@ -104,7 +104,7 @@ export async function settleClaims(
   const [row] = await run<{ round: number }>(on, 'end_claim_round', [claim.workerId])
   if (!row) return null
   const known = JSON.stringify(claim.known.map(({ id, epoch }) => ({ id, epoch })))
-  return { round: row.round, back: await run(on, 'give_back_unknown', [claim.workerId, known]) }
+  return { round: row.round, back: await run(on, 'give_back_unknown', [claim.workerId, known, row.round]) }
 }
 
 /**

@@ -101,7 +101,15 @@ class Sequence {
     if (draw < 0.9) return { name: 'give_back_jobs', values: [1], session }
     if (draw < 0.92) return { name: 'end_claim_round', values: [worker], session }
     if (draw < 0.93)
-      return { name: 'give_back_unknown', values: [worker, this.#held(({ id, epoch }) => ({ id, epoch }))], session }
+      return {
+        name: 'give_back_unknown',
+        values: [
+          worker,
+          this.#held(({ id, epoch }) => ({ id, epoch })),
+          this.store.workers.get(worker)!.claim_round - (this.#chance() < 0.2 ? 1 : 0),
+        ],
+        session,
+      }
     if (draw < 0.96) return { name: 'cancel_job', values: ['main', this.#id(), 'me', 'enough'], session }
     if (draw < 0.97) return { name: 'stop_worker', values: [worker], session }
     if (draw < 0.99) return { name: 'read_outcomes', values: [[...new Set([this.#id(), this.#id()])]], session }

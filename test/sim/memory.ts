@@ -518,7 +518,8 @@ const statements: Record<string, Statement> = {
     return [{ round: worker.claim_round }]
   },
 
-  give_back_unknown(store, [workerId, known]) {
+  give_back_unknown(store, [workerId, known, round]) {
+    if (store.workers.get(workerId as number)?.claim_round !== round) return []
     const kept = new Set(items<{ id: string; epoch: number }>(known).map(({ id, epoch }) => `${id} ${epoch}`))
     const unknown = [...store.jobs.values()].filter(
       (job) => job.worker_id === workerId && job.state === 'running' && !kept.has(`${job.id} ${job.epoch}`),

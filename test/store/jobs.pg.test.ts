@@ -84,6 +84,16 @@ test('jobs of a claim whose answer was lost go back to the queue, and that claim
   expect(await finishJobs(db.pool, 1, finished([known!]))).toEqual([])
 })
 
+test('an old question of what a worker does not know, long on its way, takes nothing of what it was given since', async () => {
+  await enqueue(newJob(), newJob())
+  const [first] = await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 1 })
+  const settled = await settleClaims(db.pool, { workerId: 1, known: [first!] })
+  const again = await settleClaims(db.pool, { workerId: 1, known: [first!] })
+  await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 1, round: again!.round })
+  expect(await run(db.pool, 'give_back_unknown', [1, '[]', settled!.round])).toEqual([])
+  expect(await run(db.pool, 'give_back_unknown', [1, '[]', again!.round])).toHaveLength(2)
+})
+
 test('a parked job waits by the clock of the database, and tells whoever claims it that it has', async () => {
   await enqueue(newJob())
   const [job] = await claim(1)
