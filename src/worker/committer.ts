@@ -27,6 +27,8 @@ export interface Finished {
   readonly awaited: boolean
   /** Signals or times are kept for it, it has parts, is one, or has a turn. */
   readonly waited: boolean
+  /** Its job was let go of: the worker may have claimed it again, and what that comes to is sent too. */
+  readonly left: boolean
   /** `refused`: it was not ours any more. `told`: the commit itself told the caller. */
   committed(refused: boolean, told: boolean): void
 }
@@ -35,6 +37,7 @@ export interface Finished {
 export interface Journaled {
   readonly id: string
   readonly epoch: number
+  readonly left: boolean
   /** {id, epoch, n, record} as JSON. */
   readonly text: string
   unstorable(reason: string): boolean
@@ -105,7 +108,7 @@ export function createCommitter(parts: {
   let logging: Promise<void> | null = null
   const over = new AbortController()
 
-  function createLane<Item extends Pick<Finished, 'id' | 'epoch' | 'text' | 'unstorable' | 'committed'>>(
+  function createLane<Item extends Pick<Finished, 'id' | 'epoch' | 'text' | 'left' | 'unstorable' | 'committed'>>(
     what: 'finish' | 'journal',
     commit: (client: pg.Client, text: string, told: boolean) => Promise<string[]>,
     widthMax: number,
@@ -127,6 +130,7 @@ export function createCommitter(parts: {
       // One commit at a time keeps batches large; a second one only when a good batch already waits.
       while (head < waiting.length && busy < widthMax && (busy === 0 || waiting.length - head >= secondCommitRows)) {
         const batch = take()
+        if (batch.length === 0) continue
         busy += 1
         void send(batch).finally(() => {
           busy -= 1
@@ -137,11 +141,15 @@ export function createCommitter(parts: {
       }
     }
 
+    /** The next of them. A statement tells what it refused by the ids of jobs, so each is in it under one epoch. */
     function take(): Item[] {
       let rows = 0
       let size = 0
+      let left = false
       while (head + rows < waiting.length && rows < limits.commitRowsMax && (rows === 0 || size < limits.commitBytesMax)) {
-        size += waiting[head + rows]!.text.length
+        const item = waiting[head + rows]!
+        size += item.text.length
+        left ||= item.left
         rows += 1
       }
       const batch = waiting.slice(head, head + rows)
@@ -154,7 +162,12 @@ export function createCommitter(parts: {
         waiting.splice(0, head)
         head = 0
       }
-      return batch
+      return left ? withoutLeft(batch) : batch
+    }
+
+    function withoutLeft(batch: Item[]): Item[] {
+      for (const item of batch) if (item.left) item.committed(true, false)
+      return batch.filter((item) => !item.left)
     }
 
     async function send(batch: Item[]): Promise<void> {

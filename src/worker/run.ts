@@ -326,6 +326,10 @@ export class JournalEntry implements Journaled {
     this.#then = then
   }
 
+  get left(): boolean {
+    return this.run.left
+  }
+
   /** There is nothing smaller that it could become. */
   unstorable(reason: string): boolean {
     this.#unstorable = reason

@@ -23,24 +23,61 @@ async function until(what: () => Promise<boolean>): Promise<void> {
   while (!(await what())) await new Promise((resolve) => setTimeout(resolve, 10))
 }
 
-test('closing it in the middle of a commit leaves no connection behind', async () => {
+const silent = pino({ level: 'silent' })
+
+async function registered(): Promise<number> {
   const [row] = await run<{ id: number }>(db.pool, 'register_worker', ['w', ['t'], 'host', 1, '0', 60_000])
-  const workerId = row!.id
-  const id = newJobId()
-  const job = { id, workspaceId: 'main', versionId: '1', tag: 't', priority: 0, args: '{}', createdBy: 'me' }
-  await insertJobs(db.pool, `[${printNewJob(job)}]`, [])
-  const [claimed] = await claimJobs(db.pool, { workerId, tag: 't', jobsMax: 1 })
-  const log = pino({ level: 'silent' })
-  const counters = createCounters()
-  const committer = createCommitter({
+  return row!.id
+}
+
+const committerOf = (workerId: number) =>
+  createCommitter({
     db,
     clock: systemClock,
     limits: defaultLimits,
     workerId,
-    counters,
-    log,
+    counters: createCounters(),
+    log: silent,
     onRoom: () => {},
   })
+
+test('what a claim left behind is not sent with what the same worker’s next claim of the job came to', async () => {
+  const workerId = await registered()
+  const id = newJobId()
+  const job = { id, workspaceId: 'main', versionId: '1', tag: 'again', priority: 0, args: '{}', createdBy: 'me' }
+  await insertJobs(db.pool, `[${printNewJob(job)}]`, [])
+  const claim = async () => (await claimJobs(db.pool, { workerId, tag: 'again', jobsMax: 1 }))[0]!
+  const { epoch: before } = await claim()
+  await run(db.pool, 'release_jobs', [workerId, JSON.stringify([{ id, epoch: before, wanted: 0, seen: 0 }])])
+  const { epoch: now } = await claim()
+  const committer = committerOf(workerId)
+  const refused: Record<string, boolean> = {}
+  const entry = (n: number, epoch: number, left: boolean) =>
+    committer.journal({
+      id,
+      epoch,
+      left,
+      text: JSON.stringify({ id, epoch, n, record: { k: 'wake', s: `of ${epoch}` } }),
+      unstorable: () => false,
+      committed: (was) => (refused[`${epoch} ${n}`] = was),
+    })
+  entry(1, before, true)
+  entry(1, now, false)
+  entry(2, before, true)
+  await committer.drained()
+  await committer.close()
+  expect(refused).toEqual({ [`${before} 1`]: true, [`${before} 2`]: true, [`${now} 1`]: false })
+  const { rows } = await db.pool.query<{ record: string }>('select record from job_journal where job_id = $1', [id])
+  expect(rows).toEqual([{ record: JSON.stringify({ k: 'wake', s: `of ${now}` }) }])
+})
+
+test('closing it in the middle of a commit leaves no connection behind', async () => {
+  const workerId = await registered()
+  const id = newJobId()
+  const job = { id, workspaceId: 'main', versionId: '1', tag: 't', priority: 0, args: '{}', createdBy: 'me' }
+  await insertJobs(db.pool, `[${printNewJob(job)}]`, [])
+  const [claimed] = await claimJobs(db.pool, { workerId, tag: 't', jobsMax: 1 })
+  const committer = committerOf(workerId)
 
   // Somebody holds the job's row, so the commit waits.
   const other = await db.pool.connect()
@@ -54,6 +91,7 @@ test('closing it in the middle of a commit leaves no connection behind', async (
       text,
       awaited: false,
       waited: false,
+      left: false,
       unstorable: () => false,
       committed: (refused) => resolve(refused),
     })
