@@ -2,7 +2,16 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 // One that takes a minute, begun last, would be waited for with the other core idle.
-const longest = ['sim/sim', 'flows/flows', 'bench/small', 'store/embedded/postgres', 'e2e/up', 'chaos/chaos', 'sim/differential']
+const longest = [
+  'sim/sim',
+  'flows/flows',
+  'failpoints/failpoints',
+  'bench/small',
+  'store/embedded/postgres',
+  'e2e/up',
+  'chaos/chaos',
+  'sim/differential',
+]
 
 class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
