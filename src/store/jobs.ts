@@ -94,17 +94,18 @@ export function claimSuspect(
 
 /**
  * After a claim whose answer was lost: shuts out what of it may still come, and gives back what it took without the worker
- * knowing (all it holds but `known`). Two statements, since the second must see all that the first one let pass.
- * Gives the round of further claims (null: the worker was declared dead) and what was given back.
+ * knowing (all it holds but `known`). Two statements, since the second must see all that the first one let pass. `round`: that of
+ * further claims, above every one that was asked for before. Gives what was given back; null: the worker was declared dead.
  */
 export async function settleClaims(
   on: Queryable,
-  claim: { workerId: number; known: readonly { id: string; epoch: number }[] },
-): Promise<{ round: number; back: { id: string; tag: string }[] } | null> {
-  const [row] = await run<{ round: number }>(on, 'end_claim_round', [claim.workerId])
-  if (!row) return null
+  claim: { workerId: number; round: number; known: readonly { id: string; epoch: number }[] },
+): Promise<{ id: string; tag: string }[] | null> {
+  const { workerId, round } = claim
+  const begun = await run(on, 'end_claim_round', [workerId, round])
+  if (begun.length === 0) return null
   const known = JSON.stringify(claim.known.map(({ id, epoch }) => ({ id, epoch })))
-  return { round: row.round, back: await run(on, 'give_back_unknown', [claim.workerId, known, row.round]) }
+  return run<{ id: string; tag: string }>(on, 'give_back_unknown', [workerId, known, round])
 }
 
 /**

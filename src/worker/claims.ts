@@ -72,6 +72,8 @@ export function createClaims(parts: {
   let stopped = false
   let turn = 0
   let round = 0
+  /** The last one that the database was asked for: it may come to it late. */
+  let askedRound = 0
   /** What became of the last claim is not known (C5). */
   let unsure = false
 
@@ -215,14 +217,15 @@ export function createClaims(parts: {
   }
 
   async function settle(on: pg.Client): Promise<void> {
-    const settled = await settleClaims(on, { workerId, known: parts.known() })
+    askedRound += 1
+    const back = await settleClaims(on, { workerId, round: askedRound, known: parts.known() })
     unsure = false
-    if (!settled) return // declared dead: the lease tells
-    round = settled.round
-    if (settled.back.length === 0) return
-    const jobs = someOf(settled.back.map((job) => job.id))
-    log.warn({ worker: workerId, back: settled.back.length, jobs }, 'gave back jobs of a claim whose answer was lost')
-    for (const { tag } of settled.back) want(tag, true)
+    if (!back) return // declared dead: the lease tells
+    round = askedRound
+    if (back.length === 0) return
+    const jobs = someOf(back.map((job) => job.id))
+    log.warn({ worker: workerId, back: back.length, jobs }, 'gave back jobs of a claim whose answer was lost')
+    for (const { tag } of back) want(tag, true)
   }
 
   function count(jobs: number, ms: number): void {

@@ -99,7 +99,10 @@ class Sequence {
     if (draw < 0.85) return { name: 'worker_locked', values: [worker, workerLockClass], session }
     if (draw < 0.88) return { name: 'declare_dead', values: [inMs(10_000), workerLockClass, 650], session }
     if (draw < 0.9) return { name: 'give_back_jobs', values: [1], session }
-    if (draw < 0.92) return { name: 'end_claim_round', values: [worker], session }
+    if (draw < 0.92) {
+      const round = this.store.workers.get(worker)!.claim_round + (this.#chance() < 0.8 ? 1 : 0)
+      return { name: 'end_claim_round', values: [worker, round], session }
+    }
     if (draw < 0.93)
       return {
         name: 'give_back_unknown',

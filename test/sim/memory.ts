@@ -511,11 +511,11 @@ const statements: Record<string, Statement> = {
     return [{ there: suspectsOf(store, tags, suspectAfter).length > 0 }]
   },
 
-  end_claim_round(store, [workerId]) {
+  end_claim_round(store, [workerId, round]) {
     const worker = store.workers.get(workerId as number)
-    if (worker?.state !== 'alive') return []
-    worker.claim_round += 1
-    return [{ round: worker.claim_round }]
+    if (worker?.state !== 'alive' || worker.claim_round >= (round as number)) return []
+    worker.claim_round = round as number
+    return [{ round }]
   },
 
   give_back_unknown(store, [workerId, known, round]) {

@@ -111,7 +111,12 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('claim-round-not-ended', 'a claim still on its way takes jobs after its worker has settled', {
     file: memory,
-    find: '    worker.claim_round += 1\n',
+    find: "worker?.state !== 'alive' || worker.claim_round !== by.round",
+    replace: "worker?.state !== 'alive'",
+  }),
+  mutant('old-question-answered', 'a question for unknown jobs, long on its way, gives back what its worker was given since', {
+    file: memory,
+    find: '    if (store.workers.get(workerId as number)?.claim_round !== round) return []\n',
     replace: '',
   }),
   mutant('no-poll', 'a lost notification is never made up for', {

@@ -76,22 +76,28 @@ test('jobs of a claim whose answer was lost go back to the queue, and that claim
   await enqueue(newJob(), newJob(), newJob())
   const [known] = await claim(1, 1)
   const [lost] = await claim(1, 1) // nobody heard of it
-  const settled = await settleClaims(db.pool, { workerId: 1, known: [known!] })
-  expect(settled).toEqual({ round: 1, back: [{ id: lost!.id, tag: 't' }] })
+  const back = await settleClaims(db.pool, { workerId: 1, round: 1, known: [known!] })
+  expect(back).toEqual([{ id: lost!.id, tag: 't' }])
   expect(await claim(1, 1)).toEqual([]) // of round 0: it was still on its way
   const again = await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 10, round: 1 })
   expect(again.map((job) => [job.id === lost!.id, job.epoch, job.lost])).toContainEqual([true, 3, 0])
   expect(await finishJobs(db.pool, 1, finished([known!]))).toEqual([])
 })
 
+test('a request to end a round of claims, long on its way, ends no later one', async () => {
+  await enqueue(newJob())
+  expect(await settleClaims(db.pool, { workerId: 1, round: 2, known: [] })).toEqual([])
+  expect(await run(db.pool, 'end_claim_round', [1, 1])).toEqual([])
+  expect(await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 1, round: 2 })).toHaveLength(1)
+})
+
 test('an old question of what a worker does not know, long on its way, takes nothing of what it was given since', async () => {
   await enqueue(newJob(), newJob())
   const [first] = await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 1 })
-  const settled = await settleClaims(db.pool, { workerId: 1, known: [first!] })
-  const again = await settleClaims(db.pool, { workerId: 1, known: [first!] })
-  await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 1, round: again!.round })
-  expect(await run(db.pool, 'give_back_unknown', [1, '[]', settled!.round])).toEqual([])
-  expect(await run(db.pool, 'give_back_unknown', [1, '[]', again!.round])).toHaveLength(2)
+  for (const round of [1, 2]) expect(await settleClaims(db.pool, { workerId: 1, round, known: [first!] })).toEqual([])
+  await claimJobs(db.pool, { workerId: 1, tag: 't', jobsMax: 1, round: 2 })
+  expect(await run(db.pool, 'give_back_unknown', [1, '[]', 1])).toEqual([])
+  expect(await run(db.pool, 'give_back_unknown', [1, '[]', 2])).toHaveLength(2)
 })
 
 test('a parked job waits by the clock of the database, and tells whoever claims it that it has', async () => {
