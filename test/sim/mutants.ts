@@ -114,11 +114,6 @@ export const mutants: readonly Mutant[] = [
     find: "worker?.state !== 'alive' || worker.claim_round !== by.round",
     replace: "worker?.state !== 'alive'",
   }),
-  mutant('old-question-answered', 'a question for unknown jobs, long on its way, gives back what its worker was given since', {
-    file: memory,
-    find: '    if (store.workers.get(workerId as number)?.claim_round !== round) return []\n',
-    replace: '',
-  }),
   mutant('no-poll', 'a lost notification is never made up for', {
     file: 'src/worker/worker.ts',
     find: 'clock.every(limits.pollMs, () => living?.claims.wakeAll()),',
