@@ -4,6 +4,7 @@ import { auditDatabase } from '../../src/store/audit.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { each, flow as callFlow, give, script, withValue } from '../flows/cases.ts'
 import { testEngine, ts, type Done, type Engine } from '../support/engine.ts'
+import { mostAtOnce, type Span } from '../support/overlap.ts'
 
 let engine: Engine
 beforeAll(async () => {
@@ -20,21 +21,8 @@ const timedCode = `export async function main(n = 0) {
 }`
 const timed = (id: string, inputs: Record<string, string> = {}) => ts(id, timedCode, inputs)
 
-interface Ran {
+interface Ran extends Span {
   n: number
-  from: number
-  to: number
-}
-
-function mostAtOnce(ran: readonly Ran[]): number {
-  const ends = ran.flatMap(({ from, to }) => [
-    { at: from, by: 1 },
-    { at: to, by: -1 },
-  ])
-  let now = 0
-  let most = 0
-  for (const { by } of ends.sort((a, b) => a.at - b.at)) most = Math.max(most, (now += by))
-  return most
 }
 
 interface Part {

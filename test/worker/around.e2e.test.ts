@@ -2,6 +2,7 @@
 import { beforeAll, expect, test } from 'vitest'
 import type { Json } from '../../src/core/json.ts'
 import { testEngine, ts, type Done, type Engine } from '../support/engine.ts'
+import { mostAtOnce, type Span } from '../support/overlap.ts'
 
 let engine: Engine
 beforeAll(async () => {
@@ -22,22 +23,9 @@ const timed = (inputs: Record<string, string> = {}) =>
     inputs,
   )
 
-interface Ran {
+interface Ran extends Span {
   account: string
   n: number
-  from: number
-  to: number
-}
-
-function mostAtOnce(ran: readonly Ran[]): number {
-  const ends = ran.flatMap(({ from, to }) => [
-    { at: from, by: 1 },
-    { at: to, by: -1 },
-  ])
-  let now = 0
-  let most = 0
-  for (const { by } of ends.sort((a, b) => a.at - b.at)) most = Math.max(most, (now += by))
-  return most
 }
 
 const ranOf = (done: readonly Done[]) => done.map((job) => job.result as unknown as Ran)

@@ -17,10 +17,11 @@ export function compileExpression(source: string, sandbox: Sandbox, place: Place
 /** @throws EngineError E_FLOW_INVALID with `at`, line and column */
 export function compileTransform(transform: InputTransform, sandbox: Sandbox, place: Place, at: string): Expression {
   if (transform.type === 'javascript') return compileExpression(transform.expr, sandbox, place, `${at}.expr`)
-  return constant(JSON.stringify(transform.value ?? null), '')
+  return constant(JSON.stringify(transform.value ?? null))
 }
 
-function constant(text: JsonText, source: string): Expression {
+/** An expression that gives this value, whatever there is to see. */
+export function constant(text: JsonText, source = ''): Expression {
   // A new value each time it is asked for, so that nobody can change the plan's.
   return { pure: true, uses: nothing, source, text: () => text, value: () => JSON.parse(text) as Json }
 }

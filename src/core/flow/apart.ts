@@ -5,10 +5,9 @@
 //   A2. A step of code is a job of the version that has the step, which stands at it alone; a flow by path a job of that flow.
 //   A3. The end of a part is a signal (S3 of spread.ts), and the job goes on as if the step had ended in it.
 import { assert, type UserError } from '../errors.ts'
-import { compileTransform } from '../expr/compile.ts'
-import type { Sandbox } from '../expr/expression.ts'
+import { constant } from '../expr/compile.ts'
 import type { Json, JsonText } from '../json.ts'
-import type { Plan, PlanStep } from './plan.ts'
+import { nothingAround, type Plan, type PlanStep } from './plan.ts'
 
 /**
  * What a part runs, if it is no part of a loop: a step, for at most so long; or a whole flow, inside of so many. `deleteS`: it is
@@ -58,27 +57,9 @@ export function planOfPart(plan: Plan, part: string): Plan {
 }
 
 function alone(step: PlanStep, timeoutMs: number | null, cacheMs: number | null): PlanStep {
-  return {
-    ...step,
-    index: 0,
-    apart: null,
-    inputs: [],
-    skipIf: null,
-    stopAfterIf: null,
-    stopAfterAllIf: null,
-    sleep: null,
-    suspend: null,
-    retry: null,
-    retryIf: null,
-    continueOnError: false,
-    cacheMs,
-    deleteS: null,
-    timeout: timeoutMs === null ? null : compileTransform({ type: 'static', value: timeoutMs / 1_000 }, noSandbox, 'after', ''),
-  }
+  const timeout = timeoutMs === null ? null : constant(String(timeoutMs / 1_000))
+  return { ...step, ...nothingAround, index: 0, cacheMs, deleteS: null, timeout }
 }
-
-/** A constant needs none. */
-const noSandbox = {} as Sandbox
 
 /** How the part of a step apart ended, and how long that took. */
 export type ApartEnd = { at: number; ms: number } & ({ value: JsonText } | { error: UserError; result: JsonText })

@@ -134,6 +134,22 @@ export interface PlanStep {
   deleteS: number | null
 }
 
+/** Of a step with nothing around it: it is run, once, with the arguments that it is given. */
+export const nothingAround = {
+  apart: null,
+  inputs: [],
+  skipIf: null,
+  stopAfterIf: null,
+  stopAfterAllIf: null,
+  sleep: null,
+  suspend: null,
+  retry: null,
+  retryIf: null,
+  continueOnError: false,
+  timeout: null,
+  cacheMs: null,
+} satisfies Partial<PlanStep>
+
 export interface Block {
   steps: number[]
 }

@@ -5,11 +5,11 @@
 //   W2. A failed task is a result: the body gets it as an error and decides. An approval that does not come in time fails the step.
 //   W3. What a task option asks for and this engine does not do is refused, by name.
 import { messageOf, type UserError } from '../errors.ts'
-import type { Expression } from '../expr/expression.ts'
+import { constant } from '../expr/compile.ts'
 import { stepIdOf } from '../job/ids.ts'
 import type { Json, JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
-import type { Answerer, PlanStep, Suspend } from './plan.ts'
+import { nothingAround, type Answerer, type PlanStep, type Suspend } from './plan.ts'
 
 /** A task: the workflow's own code with this task called in it, or a script or a flow that is deployed. */
 export interface TaskAsk {
@@ -100,24 +100,7 @@ export function approvalText(answer: { v: JsonText; approver: string | null; app
 
 /** The step that an ask is run as; of the workflow's own step it has the id and the place in the plan. */
 export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanStep): PlanStep {
-  const step: PlanStep = {
-    index,
-    id,
-    run,
-    inputs: [],
-    skipIf: null,
-    stopAfterIf: null,
-    stopAfterAllIf: null,
-    sleep: null,
-    suspend: null,
-    retry: null,
-    retryIf: null,
-    continueOnError: false,
-    timeout: null,
-    cacheMs: null,
-    apart: null,
-    deleteS,
-  }
+  const step: PlanStep = { ...nothingAround, index, id, run, deleteS }
   switch (ask.kind) {
     case 'sleep':
       return { ...step, run: { kind: 'identity' } }
@@ -131,17 +114,13 @@ export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanSt
     default:
       step.timeout = timeout
   }
-  if (ask.timeout !== undefined) step.timeout = constant(ask.timeout)
+  if (ask.timeout !== undefined) step.timeout = constant(String(ask.timeout))
   if (ask.cache_ttl !== undefined) step.cacheMs = ask.cache_ttl * 1_000
   return step
 }
 
 function suspendOf({ by, timeout }: ApprovalAsk): Suspend {
   return { events: 1, by, timeoutMs: timeout * 1_000, goesOn: false, onTimeout: null, resultIsAnswer: true }
-}
-
-function constant(value: number): Expression {
-  return { pure: true, uses: { roots: [], results: [], inputs: [] }, source: '', text: () => String(value), value: () => value }
 }
 
 // ── What the client says ──
