@@ -59,6 +59,8 @@ class Refusal extends Error {
 
 function sorted(source: string, place: Place): Parsed {
   if (/^[\s;]*$/.test(source)) throw new Refusal('the expression is empty; write JavaScript such as flow_input.x')
+  const plain = plainPathOf(source, place)
+  if (plain) return plain
   const whole = parseWhole(source)
   const simple = whole.kind === 'expression' ? whole.node : onlyReturned(whole.node)
   if (simple) {
@@ -189,6 +191,13 @@ function constantOf(wrapped: ExpressionNode): { value: Json } | undefined {
 
 function finite(number: number): number | null {
   return Number.isFinite(number) ? number : null
+}
+
+/** `root.a.b`, as most expressions are: no parser is needed to see it. */
+function plainPathOf(source: string, place: Place): Parsed | null {
+  if (!/^\w+(\.[A-Za-z_]\w*)*$/.test(source)) return null
+  const [root, ...keys] = source.split('.')
+  return isRoot(root!, place) ? { tier: 'path', root: root as Root, keys } : null
 }
 
 /** `root.a["b"][0]`, with or without `?.`; null if it is anything else. */

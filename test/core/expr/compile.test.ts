@@ -53,6 +53,7 @@ const cases: [source: string, tier: Parsed['tier'], value: Json][] = [
   ['flow_input.items[1].b[0]', 'path', 'h'],
   ['results.a', 'path', { z: 4, list: [5, 6] }],
   ['results.a.z', 'path', 4],
+  ['results.a.default', 'path', null],
   ['results["a"].list[1]', 'path', 6],
   ['results?.a?.z', 'path', 4],
   ['results?.["my-step"]', 'path', 'text'],
