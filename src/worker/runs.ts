@@ -22,7 +22,7 @@ import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import type { RunnerPool, RunnerSpec } from '../runner/pool_types.ts'
 import { makeSharedFolder, removeSharedFolder, sharingSpec } from '../runner/shared_folder.ts'
-import type { Clock } from '../store/clock.ts'
+import type { Clock, Timer } from '../store/clock.ts'
 import type { ClaimedJob } from '../store/jobs.ts'
 import { partIdOf, type PartsQuit } from '../store/parts.ts'
 import type { Turn, TurnMaker } from '../store/turns.ts'
@@ -76,8 +76,6 @@ export interface Runs {
   refuse(job: ClaimedJob, reason: string, records?: readonly JsonText[]): void
   /** True if it was still running. */
   cancel(jobId: string, by: string, reason: string): boolean
-  /** Journals what runs too long without being journaled. Called a few times a second. */
-  journalOld(nowMs: number): void
   /** The run is no longer ours: forget it, cancel its calls. */
   drop(run: Run): void
   /** From now on no step starts: runs that come to one are given back. */
@@ -85,7 +83,11 @@ export interface Runs {
   /** Gives a run back as it stands; a step under way will run again elsewhere. */
   giveBackNow(run: Run): void
   all(): Iterable<Run>
+  /** Journals nothing any more of what is left. */
+  close(): void
 }
+
+const journalTickMs = 50
 
 export function createRuns(parts: RunsParts): Runs {
   const { clock, limits, pool, plans, committer, counters } = parts
@@ -106,6 +108,8 @@ export function createRuns(parts: RunsParts): Runs {
     parts.onCommitted(run, silent)
   }
   let closing = false
+  /** Ticks while there are runs: a worker without jobs sleeps. */
+  let journaling: Timer | null = null
 
   /** Those that a job needs are loaded before it needs them. */
   function planOf(version: string): Plan {
@@ -124,6 +128,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (job.trace) run.trace = parts.tracing.begin(job, loaded)
     if (loaded.plan.deletes || job.part !== null) noteDeletion(run, loaded.plan)
     runs.set(run.id, run)
+    journaling ??= clock.every(journalTickMs, journalOld)
     try {
       if (loaded.plan.sharesFolder) run.folder = makeSharedFolder(run)
       if (job.part !== null && isOverBefore(run, past)) return
@@ -830,6 +835,22 @@ export function createRuns(parts: RunsParts): Runs {
     committer.finish(run)
   }
 
+  /** Journals what runs too long without being journaled. */
+  function journalOld(): void {
+    if (runs.size === 0) return stopJournaling()
+    const before = clock.nowMs() - limits.journalAfterMs
+    // In order of claiming: the first young run ends the walk.
+    for (const run of runs.values()) {
+      if (run.claimedMs > before) break
+      if (!run.over && run.journaled < run.records.length) journal(run, null)
+    }
+  }
+
+  function stopJournaling(): void {
+    journaling?.cancel()
+    journaling = null
+  }
+
   function refuse(job: ClaimedJob, reason: string, records: readonly JsonText[] = []): void {
     const run = new Run(job, null, ended, clock.nowMs())
     keepJournal(run, records)
@@ -915,20 +936,13 @@ export function createRuns(parts: RunsParts): Runs {
     signal,
     refuse,
     cancel,
-    journalOld(nowMs) {
-      const before = nowMs - limits.journalAfterMs
-      // In order of claiming: the first young run ends the walk.
-      for (const run of runs.values()) {
-        if (run.claimedMs > before) break
-        if (!run.over && run.journaled < run.records.length) journal(run, null)
-      }
-    },
     drop,
     closing() {
       closing = true
     },
     giveBackNow,
     all: () => runs.values(),
+    close: stopJournaling,
   }
 }
 

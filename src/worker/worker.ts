@@ -101,7 +101,6 @@ interface Incarnation {
   workerId: number
 }
 
-const journalTickMs = 50
 const drainTickMs = 20
 // For giving back what is left, after the drain.
 const giveBackMs = 5_000
@@ -146,7 +145,6 @@ export function createWorker(parts: WorkerParts): Worker {
     const upkeep = createUpkeep({ db, clock, limits, counters, wakeOthers, takenOver, log })
     const timers = [
       clock.every(limits.pollMs, () => living?.claims.wakeAll()),
-      clock.every(journalTickMs, () => living?.runs.journalOld(clock.nowMs())),
       everyAlone(clock, limits.reapMs, upkeep),
       everyAlone(clock, limits.pollMs, pollControl),
       everyAlone(
@@ -260,6 +258,7 @@ export function createWorker(parts: WorkerParts): Worker {
       )
       living = null
       for (const run of held.all()) held.drop(run)
+      held.close()
       await Promise.all([committer.close(), lease.abandon()])
       return
     }
@@ -269,6 +268,7 @@ export function createWorker(parts: WorkerParts): Worker {
     await Promise.race([Promise.all([committer.drained(), releases.flushed()]), tooLong])
     waited.abort()
     living = null
+    held.close()
     // What could not be given back (the database is away) is taken over once the lease is found abandoned.
     await (clean && sure ? lease.stop() : lease.abandon())
     await committer.close()
