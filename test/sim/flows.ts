@@ -286,9 +286,10 @@ export interface SimAnswer {
 
 /** All that are sent to a job. */
 export function answersOf(flow: SimFlow, jobId: string, args: string): SimAnswer[] {
+  const asking = modulesOf(flow.value, '$').filter(({ module }) => module.suspend && module.id.startsWith('ask'))
+  if (asking.length === 0) return []
   const { attempts } = expected(flow, jobId, args)
-  return modulesOf(flow.value, '$').flatMap(({ module }) => {
-    if (!module.suspend || !module.id.startsWith('ask')) return []
+  return asking.flatMap(({ module }) => {
     const { approved, v, count } = answersTo(jobId, module)
     const n = flow.numbers?.[module.id] ?? attempts?.findLast((attempt) => attempt.step === module.id)?.n
     return n === undefined ? [] : Array.from({ length: count }, (_, id) => ({ n, id, approved, v }))

@@ -41,6 +41,7 @@ const limits: Limits = {
   claimJobsMax: 4,
   workerJobsMax: 8,
   commitRowsMax: 3,
+  reapMs: 500,
   lostMax: 3,
   resultBytesMax: 1 << 20,
   partItemsMax: partItems,
