@@ -196,8 +196,8 @@ function finite(number: number): number | null {
 /** `root.a.b`, as most expressions are: no parser is needed to see it. */
 function plainPathOf(source: string, place: Place): Parsed | null {
   if (!/^\w+(\.[A-Za-z_]\w*)*$/.test(source)) return null
-  const [root, ...keys] = source.split('.')
-  return isRoot(root!, place) ? { tier: 'path', root: root as Root, keys } : null
+  const [root = '', ...keys] = source.split('.')
+  return isRoot(root, place) ? { tier: 'path', root, keys } : null
 }
 
 /** `root.a["b"][0]`, with or without `?.`; null if it is anything else. */
