@@ -27,6 +27,25 @@ create table member (
   primary key (workspace_id, email)
 );
 
+-- Groups of members. The group all has no row: it contains every member.
+create table workspace_group (
+  workspace_id text not null references workspace,
+  name text not null,
+  summary text not null default '',
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (workspace_id, name)
+);
+
+create table group_member (
+  workspace_id text not null,
+  name text not null,
+  email text not null,
+  primary key (workspace_id, name, email),
+  foreign key (workspace_id, name) references workspace_group on delete cascade,
+  foreign key (workspace_id, email) references member on delete cascade -- who leaves the workspace leaves its groups
+);
+create index group_member_email on group_member (workspace_id, email);
+
 -- A token is kept as its SHA-256; prefix is what lists show of it.
 create table token (
   hash bytea primary key,
@@ -187,6 +206,7 @@ create table signal (
   payload json not null,
   created_at timestamptz not null default clock_timestamp(),
   account text, -- of a sender who was logged in
+  groups text[], -- that it was in when the answer was taken
   primary key (job_id, seq),
   unique (job_id, step, resume_id)
 );
@@ -201,6 +221,7 @@ create table job_wait (
   answered_by text, -- by whom: anyone, a member, another member than who started the job
   module_id text, -- the module that waits, and the version of the flow that it is in
   version_id bigint,
+  groups text[], -- whose members may answer
   primary key (job_id, key)
 );
 

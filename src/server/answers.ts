@@ -2,8 +2,10 @@
 //   W1. An answer is taken once: 201 means it is stored and will count, or that its wait is over by then. A repeated resume id is refused.
 //   W2. What a step asks of who answers is checked where it is known that the step waits. An answer that comes before has to meet
 //       the strictest of what the flow's steps ask; the machine has the last word (machine.ts, mayAnswer).
+//   W3. The groups of a sender are those of the moment when the answer is taken, and are stored with it: both judge by the same ones.
 import { randomInt } from 'node:crypto'
 import { EngineError } from '../core/errors.ts'
+import { isAsked, noGroups } from '../core/flow/groups.ts'
 import { isAlive } from '../core/flow/machine.ts'
 import { modulesOf } from '../core/flow/modules.ts'
 import type { Answerer } from '../core/flow/plan.ts'
@@ -33,13 +35,14 @@ export async function takeAnswer(on: Queryable, answer: Answer): Promise<void> {
   const { workspaceId, id, resumeId, approved, payload, caller } = answer
   const jobId = jobIdOf(id)
   const step = stepNumberOf(id)
-  const job = await readWaiting(on, workspaceId, jobId)
+  const job = await readWaiting(on, workspaceId, jobId, caller?.email)
   if (!job) throw await notActive(on, workspaceId, jobId)
-  const asked = job.waits.filter((wait) => step === 0 || wait.step === step).map((wait) => wait.by)
-  for (const by of asked.length > 0 ? asked : [job.strictest]) assertMayAnswer(by, job, caller)
+  const waits = job.waits.filter((wait) => step === 0 || wait.step === step)
+  for (const asks of waits.length > 0 ? waits : [{ by: job.strictest, groups: noGroups }]) assertMayAnswer(asks, job, caller)
   const approver = answer.approver ?? caller?.username ?? null
   const account = caller?.username ?? null
-  const sent = await sendSignal(on, { workspaceId, jobId, step, resumeId, approver, account, approved, payload })
+  const { groups } = job
+  const sent = await sendSignal(on, { workspaceId, jobId, step, resumeId, approver, account, groups, approved, payload })
   if (sent) return
   const outcome = await readOutcome(on, workspaceId, jobId)
   if (!outcome || outcome.status !== null) throw await notActive(on, workspaceId, jobId)
@@ -89,18 +92,23 @@ export async function answerAsMember(
   on: Queryable,
   answer: Omit<Answer, 'resumeId' | 'approver'> & { caller: Identity },
 ): Promise<void> {
-  const { workspaceId, id } = answer
-  const { wait } = await waitOf(on, workspaceId, id)
+  const { workspaceId, id, caller } = answer
+  const { wait } = await waitOf(on, workspaceId, id, caller)
   // To the step, not to whatever waits next: of two who answer at once, the second one's must not count for a later wait.
   const stepId = stepIdOf(jobIdOf(id), wait.step)
   await takeAnswer(on, { ...answer, id: stepId, resumeId: randomInt(2 ** 32), approver: undefined })
 }
 
 /** The wait that an id names: a step's, or of a job's the one whose time is over first. @throws EngineError E_CONFLICT, E_NOT_FOUND */
-async function waitOf(on: Queryable, workspaceId: string, id: string): Promise<{ job: WaitingJob; wait: Waiting }> {
+async function waitOf(
+  on: Queryable,
+  workspaceId: string,
+  id: string,
+  caller: Identity | null,
+): Promise<{ job: WaitingJob; wait: Waiting }> {
   const jobId = jobIdOf(id)
   const step = stepNumberOf(id)
-  const job = await readWaiting(on, workspaceId, jobId)
+  const job = await readWaiting(on, workspaceId, jobId, caller?.email)
   if (!job) throw await notActive(on, workspaceId, jobId)
   const wait = job.waits.find((one) => step === 0 || one.step === step)
   if (wait) return { job, wait }
@@ -146,7 +154,7 @@ export async function approvalInfo(
 ): Promise<ApprovalInfo> {
   const jobId = jobIdOf(id)
   const { reads: on } = look
-  const { job, wait } = await waitOf(on, workspaceId, id)
+  const { job, wait } = await waitOf(on, workspaceId, id, caller)
   const stepId = stepIdOf(jobId, wait.step)
   const [version, step, ofStep, ofJob] = await Promise.all([
     loadVersion(on, wait.versionId),
@@ -168,10 +176,10 @@ export async function approvalInfo(
     default_args: result?.default_args,
     approval_conditions: {
       user_auth_required: wait.by !== 'anyone',
-      user_groups_required: [],
+      user_groups_required: wait.groups,
       self_approval_disabled: wait.by === 'other',
     },
-    can_approve: whyNot(wait.by, job, caller) === null,
+    can_approve: whyNot(wait, job, caller) === null,
     user_auth_required: wait.by !== 'anyone',
     hide_cancel: suspend?.hide_cancel ?? false,
     skin: 'detailed',
@@ -187,16 +195,32 @@ function formOf(form: Json | undefined): Json | undefined {
   return (form as { schema?: Json } | undefined)?.schema ?? form
 }
 
-/** Why this caller may not answer; null if they may. */
-function whyNot(by: Answerer, job: { createdBy: string }, caller: Identity | null): EngineError | null {
-  if (by === 'anyone') return null
-  if (!caller)
-    return new EngineError('E_UNAUTHORIZED', 'only members who are logged in may answer this step', { at: 'authorization' })
-  if (by === 'member' || caller.username !== job.createdBy) return null
-  return new EngineError('E_FORBIDDEN', `${caller.username} started this job, and someone else has to answer this step`)
+/** What a step asks of who answers. */
+interface Asks {
+  by: Answerer
+  groups: readonly string[]
 }
 
-function assertMayAnswer(by: Answerer, job: { createdBy: string }, caller: Identity | null): void {
-  const error = whyNot(by, job, caller)
+/** Why this caller may not answer; null if they may. */
+function whyNot({ by, groups }: Asks, job: WaitingJob, caller: Identity | null): EngineError | null {
+  if (by === 'anyone') return null
+  const members = membersOf(groups)
+  if (!caller)
+    return new EngineError('E_UNAUTHORIZED', `only ${members} who are logged in may answer this step`, { at: 'authorization' })
+  const { username } = caller
+  if (by === 'other' && username === job.createdBy)
+    return new EngineError('E_FORBIDDEN', `${username} started this job, and someone else has to answer this step`)
+  if (isAsked(groups, job.groups)) return null
+  return new EngineError('E_FORBIDDEN', `only ${members} may answer this step, and ${username} is none`, { allowed: groups })
+}
+
+/** As a text says it. */
+export function membersOf(groups: readonly string[]): string {
+  if (groups.length === 0) return 'members'
+  return `members of ${groups.length === 1 ? 'group' : 'one of the groups'} ${groups.join(', ')}`
+}
+
+function assertMayAnswer(asks: Asks, job: WaitingJob, caller: Identity | null): void {
+  const error = whyNot(asks, job, caller)
   if (error) throw error
 }

@@ -27,6 +27,7 @@ import { guardRoutes } from './plugins/auth.ts'
 import { answerErrors } from './plugins/errors.ts'
 import { answerWithFailpoints } from './plugins/failpoints.ts'
 import { flowRoutes } from './routes/flows.ts'
+import { groupRoutes } from './routes/groups.ts'
 import { jobListRoutes } from './routes/job_lists.ts'
 import { jobUpdateRoutes } from './routes/job_updates.ts'
 import { jobRoutes } from './routes/jobs.ts'
@@ -122,6 +123,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
       workspaceRoutes,
       workerRoutes,
       userRoutes,
+      groupRoutes,
       scriptRoutes,
       flowRoutes,
       jobRoutes,

@@ -1,6 +1,6 @@
 // The page behind `approvalPage`: asks whoever opens it before it answers, since whatever opens links by itself does not press buttons.
 //   P1. Everything that comes from a flow is escaped; no script but the page's own runs (contentPolicy).
-import type { ApprovalInfo } from './answers.ts'
+import { membersOf, type ApprovalInfo } from './answers.ts'
 
 interface Page {
   /** A text: why there is nothing to ask. */
@@ -42,8 +42,12 @@ ${isAsked ? asked(info) : `<p>${escaped(info)}. (An answer that is given before 
 function asked(info: ApprovalInfo): string {
   const { description, approvers, wanted, until, path, flow_id, can_approve, approval_conditions: asks } = info
   const text = typeof description === 'string' ? `<p>${escaped(description)}</p>` : shownJson(description)
-  const who = asks.self_approval_disabled ? 'members who did not start this job' : 'members'
-  const login = can_approve ? '' : `<p><strong>Only ${who} may answer, logged in (a token as the cookie “token”).</strong></p>`
+  const groups = asks.user_groups_required
+  const members = membersOf(groups)
+  const who = escaped(asks.self_approval_disabled ? `${members} who did not start this job` : members)
+  let login = ''
+  if (!can_approve) login = `<p><strong>Only ${who} may answer, logged in (a token as the cookie “token”).</strong></p>`
+  else if (groups.length > 0) login = `<p>Only ${who} may answer.</p>`
   const given = approvers.length === 0 ? '' : ` Answered so far: ${escaped(approvers.map((one) => one.approver).join(', '))}.`
   return `${text}${login}<p class="faint">${escaped(path)}, job ${escaped(flow_id)}. ${wanted} answer${wanted === 1 ? '' : 's'} wanted until ${until.toISOString()}.${given}</p>`
 }

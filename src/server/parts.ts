@@ -53,7 +53,7 @@ export type Access =
   /** Whoever has the URL, which is signed; the handler sees to it, and asks callerOf() who that is. */
   | 'signed'
   | {
-      domain: 'users' | 'workspaces' | 'workers' | 'scripts' | 'flows' | 'jobs'
+      domain: 'users' | 'groups' | 'workspaces' | 'workers' | 'scripts' | 'flows' | 'jobs'
       action: 'read' | 'write' | 'run'
       kind?: 'flows' | 'scripts' | 'preview'
     }

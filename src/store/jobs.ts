@@ -179,13 +179,14 @@ export interface Release {
   waits?: readonly ReleasedWait[] | null
 }
 
-/** A time; and, where answers end it sooner: to which step, how many, by whom, and which module asks for them. */
+/** A time; and, where answers end it sooner: to which step, how many, by whom (of which groups), and which module asks for them. */
 export interface ReleasedWait {
   key: number
   ms: number
   step?: number
   wanted?: number
   by?: string
+  groups?: readonly string[]
   module?: string
   version?: string
 }

@@ -17,6 +17,8 @@ export interface Signal {
   approver: string | null
   /** Whose token came with it; null: nobody's, its URL was enough. */
   account: string | null
+  /** The groups that it was in; absent: none. */
+  groups?: readonly string[]
   approved: boolean
   payload: JsonText
 }
@@ -28,6 +30,7 @@ export interface SignalRow {
   resume_id: number
   approver: string | null
   account: string | null
+  groups: string[] | null
   approved: boolean
   payload: JsonText
 }
@@ -47,8 +50,8 @@ export interface JobPast {
 
 /** False if the job is not active, or was sent this one before. Wakes whoever is to go on with it. */
 export async function sendSignal(on: Queryable, signal: Signal): Promise<boolean> {
-  const { workspaceId, jobId, step, resumeId, approver, approved, payload, account } = signal
-  const values = [workspaceId, jobId, step, resumeId, approver, approved, payload, account]
+  const { workspaceId, jobId, step, resumeId, approver, approved, payload, account, groups = [] } = signal
+  const values = [workspaceId, jobId, step, resumeId, approver, approved, payload, account, groups.length > 0 ? groups : null]
   const [told] = await run<{ tag: string; state: string }>(on, 'send_signal', values)
   if (!told) return false
   if (told.state === 'ready') await notify(on, workChannel, readyAgain + told.tag)
@@ -67,6 +70,8 @@ export interface Waiting {
   /** How many more will do. */
   wanted: number
   by: Answerer
+  /** Whose members they are; empty: of none. */
+  groups: string[]
   until: Date
   /** The module, and the version of the flow that it is in. */
   moduleId: string
@@ -80,12 +85,19 @@ export interface WaitingJob {
   /** What its flow asks of who answers, where it asks most. */
   strictest: Answerer
   waits: Waiting[]
+  /** Of whoever may come to answer. */
+  groups: string[]
 }
 
-/** null: no such job, or it is over. */
-export async function readWaiting(on: Queryable, workspaceId: string, jobId: string): Promise<WaitingJob | null> {
+/** null: no such job, or it is over. `email`: of whoever may come to answer. */
+export async function readWaiting(
+  on: Queryable,
+  workspaceId: string,
+  jobId: string,
+  email: string | null = null,
+): Promise<WaitingJob | null> {
   type Row = Omit<WaitingJob, 'waits'> & { waits: JsonText }
-  const [row] = await run<Row>(on, 'read_waiting', [workspaceId, jobId])
+  const [row] = await run<Row>(on, 'read_waiting', [workspaceId, jobId, email])
   if (!row) return null
   const waits = (JSON.parse(row.waits) as (Omit<Waiting, 'until'> & { until: string })[]).map((wait) => ({
     ...wait,

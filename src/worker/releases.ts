@@ -93,5 +93,6 @@ function releasedWait({ key, untilMs, wanted, cursor }: Wait, nowMs: number): Re
   const ms = untilMs - nowMs
   if (wanted === 0) return { key, ms }
   const { id: module, suspend } = cursor.step!
-  return { key, ms, step: cursor.n, wanted, by: suspend!.by, module, version: cursor.frame.plan.versionId }
+  const { n: step, groups } = cursor
+  return { key, ms, step, wanted, by: suspend!.by, groups, module, version: cursor.frame.plan.versionId }
 }

@@ -12,6 +12,7 @@ import type { Expression } from '../core/expr/expression.ts'
 import { parseTarget, printTarget, readApartEnd, type ApartTarget } from '../core/flow/apart.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
 import { deletionAt, soonerOf, withDeletion } from '../core/flow/deletion.ts'
+import { groupsOf } from '../core/flow/groups.ts'
 import { advance, deletionIn, errorResult, fold, isAlive, itemsOf, newState, open, type Effect } from '../core/flow/machine.ts'
 import type { CodeRun, LoopRun, Plan, PlanStep, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
@@ -705,6 +706,8 @@ export function createRuns(parts: RunsParts): Runs {
         return retryDelayMs(step.retry!, cursor.failures, clock.random())
       case 'sleep':
         return Math.min(secondsOf(step.sleep!.value(cursor), 'sleep') * 1_000, limits.waitMsMax)
+      case 'groups':
+        return groupsOf(step.suspend!.groups!.value(cursor))
       case 'flow':
         return truthy(cursor.frame.plan.skipIf!, cursor)
       case 'branch': {
@@ -965,10 +968,11 @@ function apartValue({ n, v }: JobRecord & { k: 'signal' }): JsonText | null {
 }
 
 function signalOf(row: SignalRow, createdBy: string): JobRecord {
-  const { seq, n, resume_id: id, approver, account, approved, payload: v } = row
+  const { seq, n, resume_id: id, approver, account, groups, approved, payload: v } = row
   const record: JobRecord & { k: 'signal' } = { k: 'signal', seq, n, id, approver, approved, v }
   if (account !== null) record.by = account
   if (account === createdBy) record.own = true
+  if (groups !== null) record.groups = groups
   return record
 }
 

@@ -10,9 +10,10 @@ export const late = ({ answers = [] }: FlowCase): FlowAnswer[] => answers.filter
 /** One after another, each once what it is for waits. */
 export async function sendAnswers(db: Database, jobId: string, answers: readonly FlowAnswer[]): Promise<void> {
   for (const [index, one] of answers.entries()) {
-    const { approver = null, account = null, approved = true, payload = null, id: resumeId = index + (one.early ? 100 : 0) } = one
+    const { approver = null, account = null, groups = [], approved = true, payload = null } = one
+    const { id: resumeId = index + (one.early ? 100 : 0) } = one
     const step = await stepOf(db, jobId, one)
-    const who = { workspaceId: 'main', jobId, step, resumeId, approver, account }
+    const who = { workspaceId: 'main', jobId, step, resumeId, approver, account, groups }
     await sendSignal(db.pool, { ...who, approved, payload: JSON.stringify(payload) })
   }
 }

@@ -38,6 +38,8 @@ export interface FlowAnswer {
   approver?: string
   /** Its sender was logged in: 'test' started the job. */
   account?: string
+  /** And was in these groups. */
+  groups?: string[]
   /** Of two with one id the second does not count. */
   id?: number
 }

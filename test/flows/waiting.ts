@@ -424,6 +424,112 @@ export const waiting: FlowCase[] = [
     result: [['eve'], 'own'],
   },
   {
+    name: 'user_groups_required: early answers count if their senders were in one of the groups',
+    modules: [ask('a', { user_groups_required: { type: 'static', value: ['ops', 'legal'] } }), give('b', 'resumes')],
+    answers: [
+      { early: true, payload: 'nobody' },
+      { early: true, payload: 'ann', account: 'ann' },
+      { to: 1, early: true, payload: 'bob', account: 'bob', groups: ['sales'] },
+      { to: 'a', payload: 'eve', account: 'eve', groups: ['legal', 'sales'] },
+    ],
+    result: ['eve'],
+  },
+  {
+    name: 'which groups, an expression may say, of what the step has given',
+    modules: [
+      ask('a', { user_groups_required: js('[result.who, flow_input.also]') }, {}, '({ who: "ops" })'),
+      give('b', '[resumes, approvers]'),
+    ],
+    args: { also: 'legal' },
+    answers: [
+      { to: 'a', approved: false, account: 'eve', groups: ['sales'] },
+      { to: 'a', payload: 1, account: 'ann', approver: 'ann', groups: ['ops'] },
+    ],
+    result: [[1], ['ann']],
+  },
+  {
+    name: 'the groups of one wait are not those of the next',
+    modules: [
+      ask('a', { user_groups_required: { type: 'static', value: ['ops'] } }),
+      ask('b', { user_groups_required: { type: 'static', value: ['legal'] } }),
+      ask('c'),
+      give('d', 'resume'),
+    ],
+    answers: [
+      { early: true, payload: 'for b', account: 'eve', groups: ['legal'] },
+      { to: 'a', account: 'ann', groups: ['ops'] },
+      { to: 'c', payload: 'anyone' },
+    ],
+    result: 'anyone',
+  },
+  {
+    name: 'every member is in the group all; no group is asked for with an empty list: both ask for a login',
+    modules: [
+      ask('a', { user_groups_required: { type: 'static', value: ['all'] } }),
+      give('b', 'resume'),
+      ask('c', { user_groups_required: js('[]') }),
+      give('d', '[results.b, resume]'),
+    ],
+    answers: [
+      { early: true, payload: 'nobody' },
+      { to: 'a', payload: 'ann', account: 'ann' },
+      { to: 'c', payload: 'eve', account: 'eve' },
+    ],
+    result: ['ann', 'eve'],
+  },
+  {
+    name: 'user_groups_required with self_approval_disabled: a member of the group who did not start the job',
+    modules: [
+      ask('a', { user_groups_required: { type: 'static', value: ['ops'] }, self_approval_disabled: true }),
+      give('b', 'resumes'),
+    ],
+    answers: [
+      { to: 'a', payload: 'own', account: 'test', groups: ['ops'] },
+      { to: 'a', payload: 'other', account: 'eve' },
+      { to: 'a', payload: 'ann', account: 'ann', groups: ['ops'] },
+    ],
+    result: ['ann'],
+  },
+  {
+    name: 'each iteration asks for its own groups',
+    modules: [
+      each('l', '["ops", "legal"]', [
+        ask('a', { user_groups_required: js('[flow_input.iter.value]') }),
+        give('b', '[flow_input.iter.value, resume]'),
+      ]),
+    ],
+    answers: [
+      { to: 'a', payload: 1, account: 'ann', groups: ['ops'] },
+      { to: 'a', payload: 2, account: 'eve', groups: ['legal'] },
+    ],
+    result: [
+      ['ops', 1],
+      ['legal', 2],
+    ],
+  },
+  {
+    name: 'groups that are no list of names fail the step, which says so',
+    modules: [ask('a', { user_groups_required: js('flow_input.who') }), give('b', '1')],
+    args: { who: 'ops' },
+    status: 'failure',
+    result: {
+      error: {
+        name: 'ExpressionError',
+        message: 'user_groups_required is "ops"; it must be a list of names of groups, as ["ops"], 100 at most',
+        step_id: 'a',
+      },
+    },
+    ran: { a: 1, b: 0 },
+  },
+  {
+    name: 'so do groups that an expression throws at; continue_on_error takes that as the step’s result',
+    modules: [
+      ask('a', { user_groups_required: js('result.x.y') }, { continue_on_error: true }),
+      give('b', 'results.a.error.name'),
+    ],
+    result: 'ExpressionError',
+  },
+  {
     name: 'sleep is a pause after the step',
     modules: [give('a', 'Date.now()', { sleep: 0.2 }), give('b', 'Date.now() - results.a >= 200')],
     result: true,

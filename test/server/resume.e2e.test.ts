@@ -335,12 +335,132 @@ describe('who may answer', () => {
     }
   })
 
-  test('groups are refused when the flow is deployed', async () => {
-    const suspend = { required_events: 1, user_groups_required: { type: 'static', value: ['ops'] } }
-    const value = { modules: [{ id: 'a', value: { type: 'identity' }, suspend }] }
-    const answer = await api.post('flows/create', { path: 'f/groups', summary: '', value })
-    expect(codeOf(answer)).toEqual([400, 'E_FLOW_INVALID'])
-    expect(answer.json.error.at).toBe('$.value.modules[0].suspend.user_groups_required')
+  describe('user_groups_required', () => {
+    const ofOps: Suspend = { user_groups_required: { type: 'static', value: ['ops', 'legal'] } }
+    let ann: string
+    let as: (token: string | null, id: string) => Promise<Answer>
+    const put = (username: string, what = 'adduser', group = 'ops') => api.post(`groups/${what}/${group}`, { username })
+
+    beforeAll(async () => {
+      await createAccount(engine.db.pool, { email: 'ann@x.org', username: 'ann', superAdmin: false })
+      await addMember(engine.db.pool, { workspaceId: 'main', email: 'ann@x.org' })
+      ann = await createToken(engine.db.pool, { label: 'ann', email: 'ann@x.org' })
+      for (const name of ['ops', 'legal', 'sales']) await api.post('groups/create', { name })
+      await put('ann')
+      await put('eve', 'adduser', 'sales')
+      as = (token, id) => api.post(`jobs/flow/resume/${id}`, 1, { token })
+      await deploy('groups', ofOps)
+    })
+
+    test('members of one of the groups answer; nobody else does, an admin neither', async () => {
+      const id = await waiting('groups')
+      const { resume, cancel } = await urlsOf(stepIdOf(id, 1))
+      for (const url of [resume, cancel]) {
+        const nobody = await post(url)
+        expect(codeOf(nobody)).toEqual([401, 'E_UNAUTHORIZED'])
+        expect(nobody.json.error.message).toBe(
+          'only members of one of the groups ops, legal who are logged in may answer this step',
+        )
+      }
+      for (const token of [eve, api.token]) {
+        expect(codeOf(await as(token, id))).toEqual([403, 'E_FORBIDDEN'])
+        expect(codeOf(await api.post(cancel, 1, { token }))).toEqual([403, 'E_FORBIDDEN'])
+      }
+      expect((await api.post(resume, 1, { token: eve })).json.error).toMatchObject({
+        message: 'only members of one of the groups ops, legal may answer this step, and eve is none',
+        allowed: ['ops', 'legal'],
+      })
+      expect((await api.post(resume, 1, { token: ann })).status).toBe(201)
+      const done = await engine.done(id)
+      expect(done.result).toMatchObject({ resumes: [1], approvers: ['ann'] })
+      expect(done.steps).toMatchObject([
+        { k: 'ok', s: 'a' },
+        { k: 'pick', s: 'a', w: 'groups', v: ['ops', 'legal'] },
+        { k: 'signal', by: 'ann', groups: ['ops'] },
+        { k: 'ok', s: 'b' },
+      ])
+    })
+
+    test('who is taken out of the group while the flow waits may not answer any more; who is put in may', async () => {
+      const id = await waiting('groups')
+      const canApprove = async (token: string): Promise<unknown> =>
+        (await api.get(`jobs_u/flow/approval_info/${id}`, { token })).json.can_approve
+      expect([await canApprove(ann), await canApprove(eve)]).toEqual([true, false])
+      await put('ann', 'removeuser')
+      await put('eve')
+      expect([await canApprove(ann), await canApprove(eve)]).toEqual([false, true])
+      expect(codeOf(await as(ann, id))).toEqual([403, 'E_FORBIDDEN'])
+      expect((await as(eve, id)).status).toBe(201)
+      expect((await engine.done(id)).result).toMatchObject({ approvers: ['eve'] })
+      await put('eve', 'removeuser')
+      await put('ann')
+    })
+
+    test('who answered before they were taken out has answered', async () => {
+      await deploy('two_of_ops', { ...ofOps, required_events: 2 })
+      const id = await waiting('two_of_ops')
+      expect((await as(ann, id)).status).toBe(201)
+      await put('ann', 'removeuser')
+      await put('eve')
+      for (;;) {
+        const answer = await as(eve, id)
+        if (answer.status === 201) break
+        expect(codeOf(answer)).toEqual([409, 'E_CONFLICT']) // the job looks at the first answer
+        await pause(5)
+      }
+      expect((await engine.done(id)).result).toMatchObject({ approvers: ['ann', 'eve'] })
+      await put('eve', 'removeuser')
+      await put('ann')
+    })
+
+    test('before the step waits, whoever is logged in may answer; it counts if they were in one of the groups', async () => {
+      await api.deploy('f/early_groups', [same('z', { sleep: 0.5 }), ...asking(ofOps)] as unknown as Json[])
+      const id = await start('early_groups')
+      const answer = async (n: number, token: string | null): Promise<number> => {
+        const signature = (await api.get(`jobs/job_signature/${id}/${n}`)).body
+        return (await api.post(`jobs_u/resume/${id}/${n}/${signature}`, n, { token })).status
+      }
+      expect([await answer(1, null), await answer(2, eve), await answer(3, ann)]).toEqual([401, 201, 201])
+      expect((await engine.done(id)).result).toMatchObject({ resumes: [3], approvers: ['ann'] })
+    })
+
+    test('the page and approval_info say which groups are asked for', async () => {
+      await deploy('asked_of', {
+        user_groups_required: { type: 'javascript', expr: '["ops", "<b>"]' },
+        self_approval_disabled: true,
+      })
+      const id = await waiting('asked_of')
+      const info = (await api.get(`jobs_u/flow/approval_info/${id}`, { token: ann })).json
+      expect(info).toMatchObject({
+        can_approve: true,
+        user_auth_required: true,
+        approval_conditions: { user_auth_required: true, user_groups_required: ['ops', '<b>'], self_approval_disabled: true },
+      })
+      const { approvalPage } = await urlsOf(stepIdOf(id, 1))
+      const who = 'members of one of the groups ops, &#60;b&#62; who did not start this job'
+      expect((await api.get(approvalPage, anyone)).body).toContain(`Only ${who} may answer, logged in`)
+      expect((await api.get(approvalPage, { token: ann })).body).toContain(`<p>Only ${who} may answer.</p>`)
+    })
+
+    test('a group that nobody has made has no members', async () => {
+      await deploy('nobodys', { user_groups_required: { type: 'static', value: ['nobody'] } })
+      const id = await waiting('nobodys')
+      expect(codeOf(await as(ann, id))).toEqual([403, 'E_FORBIDDEN'])
+      await api.post('groups/create', { name: 'nobody' })
+      await put('ann', 'adduser', 'nobody')
+      expect((await as(ann, id)).status).toBe(201)
+      expect((await engine.done(id)).status).toBe('success')
+    })
+
+    test('of a group that is taken away nobody is a member any more', async () => {
+      await api.post('groups/create', { name: 'short' })
+      await put('ann', 'adduser', 'short')
+      await deploy('short', { user_groups_required: { type: 'static', value: ['short'] } })
+      const id = await waiting('short')
+      await api.ask('DELETE', 'groups/delete/short')
+      await api.post('groups/create', { name: 'short' })
+      expect(codeOf(await as(ann, id))).toEqual([403, 'E_FORBIDDEN'])
+    })
   })
 })
 

@@ -84,7 +84,8 @@ class Sequence {
     }
     if (draw < 0.6) {
       const [step, resumeId, approved] = [this.#whole(3), this.#whole(4), this.#chance() < 0.8]
-      return { name: 'send_signal', values: ['main', this.#id(), step, resumeId, null, approved, '{"y": 1}', 'me'], session }
+      const sender = ['me', approved ? ['ops'] : null]
+      return { name: 'send_signal', values: ['main', this.#id(), step, resumeId, null, approved, '{"y": 1}', ...sender], session }
     }
     if (draw < 0.62) {
       const jobs = [...new Set([this.#id(), this.#id()])].map((id) => ({ id, seq: this.#whole(2) }))

@@ -198,11 +198,13 @@ export const flows: readonly SimFlow[] = [
     args: plain,
   },
   {
-    name: 'an answer to whatever waits, strict',
+    name: 'an answer of a group to whatever waits, strict',
     value: {
       modules: [
         step('a', 'flow_input.x'),
-        step('ask_b', 'results.a', { suspend: { required_events: 1, timeout: 600 } }),
+        step('ask_b', 'results.a', {
+          suspend: { required_events: 1, timeout: 600, user_groups_required: { type: 'static', value: ['ops'] } },
+        }),
         step('c', 'resume'),
       ],
       durability: 'strict',

@@ -38,6 +38,7 @@ interface SignalRow {
   resume_id: number
   approver: string | null
   account: string | null
+  groups: string[] | null
   approved: boolean
   payload: string
 }
@@ -441,6 +442,7 @@ function tellOwner(store: MemoryStore, owner: JobRow, ended: EndedPart[]): void 
       resume_id: part.parent_slot!,
       approver: null,
       account: null,
+      groups: null,
       approved: !refuses,
       payload,
     }
@@ -690,7 +692,7 @@ const statements: Record<string, Statement> = {
     return [...new Set([...woken.map((job) => job.tag), ...turns])].map((tag) => ({ tag }))
   },
 
-  send_signal(store, [workspaceId, jobId, n, resumeId, approver, approved, payload, account]) {
+  send_signal(store, [workspaceId, jobId, n, resumeId, approver, approved, payload, account, groups]) {
     const job = store.jobs.get(jobId as string)
     if (!job || job.workspace_id !== workspaceId) return []
     const signals = store.signals.get(job.id) ?? []
@@ -700,7 +702,7 @@ const statements: Record<string, Statement> = {
       job.state = 'ready'
       job.run_at = null
     }
-    const sent = { n, resume_id: resumeId, approver, account, approved, payload: text(JSON.parse(payload as string)) }
+    const sent = { n, resume_id: resumeId, approver, account, groups, approved, payload: text(JSON.parse(payload as string)) }
     store.signals.set(job.id, [...signals, { seq: job.signals, ...sent } as SignalRow])
     return [{ tag: job.tag, state: job.state }]
   },

@@ -32,7 +32,8 @@ export const refusedNames: Record<string, string | undefined> = Object.assign(Ob
   started_at:
     'this version does not tell in expressions when a job began; the error handler of the workspace is given it (started_at)',
   result:
-    'result exists only in stop_after_if, stop_after_all_iters_if, retry_if, sleep and timeout; use previous_result or results.<step id> here',
+    'result exists only in stop_after_if, stop_after_all_iters_if, retry_if, sleep, timeout and user_groups_required; use previous_result or ' +
+    'results.<step id> here',
 })
 
 /** JavaScript's own names, as the sandbox has them. Date and Math.random are there: what decides is recorded (machine.ts). */

@@ -87,7 +87,7 @@ class Planner {
       stopAfterIf: this.#stop(module.stop_after_if, `${at}.stop_after_if`),
       stopAfterAllIf: this.#stop(module.stop_after_all_iters_if, `${at}.stop_after_all_iters_if`),
       sleep: this.#number(module.sleep, 'after', `${at}.sleep`),
-      suspend: suspendOf(module),
+      suspend: this.#suspend(module, `${at}.suspend`),
       retry: retry && (retry.constant?.attempts || retry.exponential?.attempts) ? retry : null,
       retryIf: retry?.retry_if ? this.#expression(retry.retry_if.expr, 'after', `${at}.retry.retry_if.expr`) : null,
       continueOnError: module.continue_on_error ?? false,
@@ -177,6 +177,21 @@ class Planner {
     }
   }
 
+  #suspend({ suspend }: FlowModule, at: string): Suspend | null {
+    if (!suspend?.required_events) return null
+    const { user_groups_required: groups } = suspend
+    return {
+      events: suspend.required_events,
+      // Whoever may not be the one who started it, or has to be in a group, has to say who they are.
+      by: suspend.self_approval_disabled ? 'other' : suspend.user_auth_required || groups ? 'member' : 'anyone',
+      groups: groups ? compileTransform(groups, this.#sandbox, 'after', `${at}.user_groups_required`) : null,
+      timeoutMs: (suspend.timeout ?? suspendSeconds) * 1_000,
+      goesOn: suspend.continue_on_disapprove_timeout ?? false,
+      onTimeout: suspend.on_timeout ? JSON.stringify(suspend.on_timeout.value) : null,
+      resultIsAnswer: suspend.result === 'resume',
+    }
+  }
+
   #expression(source: string, place: Place, at: string): Expression {
     return compileExpression(source, this.#sandbox, place, at)
   }
@@ -202,18 +217,5 @@ function apartOf({ value, mock }: FlowModule): Apart | null {
       return value.tag_override ? { tag: value.tag_override, turns: null } : null
     default:
       return null
-  }
-}
-
-function suspendOf({ suspend }: FlowModule): Suspend | null {
-  if (!suspend?.required_events) return null
-  return {
-    events: suspend.required_events,
-    // Whoever may not be the one who started it has to say who they are.
-    by: suspend.self_approval_disabled ? 'other' : suspend.user_auth_required ? 'member' : 'anyone',
-    timeoutMs: (suspend.timeout ?? suspendSeconds) * 1_000,
-    goesOn: suspend.continue_on_disapprove_timeout ?? false,
-    onTimeout: suspend.on_timeout ? JSON.stringify(suspend.on_timeout.value) : null,
-    resultIsAnswer: suspend.result === 'resume',
   }
 }

@@ -7,6 +7,7 @@
 import type { UserError } from '../errors.ts'
 import type { Scope } from '../expr/expression.ts'
 import type { Json, JsonText } from '../json.ts'
+import { noGroups } from './groups.ts'
 import type { Block, Plan, PlanStep } from './plan.ts'
 import type { Approval, PickKind } from './records.ts'
 import type { Ask, Workflow } from './workflow.ts'
@@ -91,6 +92,8 @@ export class Cursor implements Scope {
   inner: Inner | null = null
   /** What the last suspend was answered with. */
   approvals: readonly Approval[] | null = null
+  /** Of which groups whoever answers has to be a member; empty: of none. */
+  groups: readonly string[] = noGroups
   /** Of a step that is a workflow, from the first that its body came to. */
   workflow: Workflow | null = null
   /** What a workflow asked for, and this cursor is. */

@@ -102,6 +102,7 @@ export interface Suspend {
   resume_form?: Json
   hide_cancel?: boolean
   user_auth_required?: boolean
+  /** Gives a list of groups: only their members count. */
   user_groups_required?: InputTransform
   self_approval_disabled?: boolean
   /** Extension: 'resume' makes the answer the step's result. */

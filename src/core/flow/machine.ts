@@ -1,7 +1,7 @@
 // The machine: which step next. Pure: (state, record) → effects; the state of a job is the fold of its journal.
 //   M1. `advance` changes only the state it is given and reads nothing else: no clock, no randomness, no I/O.
 //   M2. Each cursor (cursor.ts) waits for exactly one record at a time, named by its phase:
-//         skip stop retry delay branch break after sleep flow    that pick
+//         skip stop retry delay branch break after sleep groups flow  that pick
 //         items      items           what the loop runs over was evaluated
 //         spreading  spread          its iterations become jobs
 //         joining    signal          those jobs are over; or the one that a step apart is
@@ -26,6 +26,7 @@ import { parseTarget, readApartEnd } from './apart.ts'
 import { deletionAt, soonerOf } from './deletion.ts'
 import { isEvent } from './event.ts'
 import { Cursor, listText, type Frame, type Inner, type Iteration, type Phase } from './cursor.ts'
+import { isAsked, noGroups } from './groups.ts'
 import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
 import type { Approval, JobRecord, PickKind } from './records.ts'
 import { parsePart, partsOf, readPartEnd, type PartEnd, type Spread } from './spread.ts'
@@ -561,8 +562,10 @@ function settle(state: JobState, cursor: Cursor, value: JsonText, effects: Effec
 /** What a step asks for between its end and the next one. The last of a list waits for nobody (as in OpenFlow), unless for its result. */
 function rest(state: JobState, cursor: Cursor, effects: Effect[]): void {
   const { suspend, sleep } = cursor.step!
-  if (suspend && (suspend.resultIsAnswer || !isLast(cursor))) wait(state, cursor, suspend, effects)
-  else if (sleep) pick(cursor, 'sleep', effects)
+  if (suspend && (suspend.resultIsAnswer || !isLast(cursor))) {
+    if (suspend.groups) pick(cursor, 'groups', effects)
+    else wait(state, cursor, suspend, noGroups, effects)
+  } else if (sleep) pick(cursor, 'sleep', effects)
   else stepOver(state, cursor, effects)
 }
 
@@ -684,6 +687,9 @@ function picked(state: JobState, cursor: Cursor, record: JobRecord & { k: 'pick'
       }
       cursor.phase = 'resting'
       effects.push({ e: 'sleep', cursor, step, ms: record.v })
+      return
+    case 'groups':
+      wait(state, cursor, step.suspend!, record.v as string[], effects)
       return
     case 'branch':
       beginBodies(state, cursor, { ...innerOf(Number(record.v) + 1, 1, null), next: Number(record.v) }, effects)
@@ -941,7 +947,7 @@ function beginAsk(state: JobState, body: Cursor, step: PlanStep, ask: Ask, effec
       effects.push({ e: 'sleep', cursor: body, step, ms: ask.ms })
       return
     case 'approval':
-      wait(state, body, step.suspend!, effects)
+      wait(state, body, step.suspend!, noGroups, effects)
       return
     case 'flow':
       body.phase = 'call'
@@ -1053,9 +1059,11 @@ function quit(state: JobState, cursor: Cursor, effects: Effect[]): void {
 
 // ── Waiting ──
 
-function wait(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect[]): void {
+/** `groups`: whose members may answer. */
+function wait(state: JobState, cursor: Cursor, suspend: Suspend, groups: readonly string[], effects: Effect[]): void {
   state.witness?.suspends(cursor)
   cursor.approvals = []
+  cursor.groups = groups
   if (state.early && takeEarly(state, cursor, suspend)) {
     answered(state, cursor, suspend, effects)
     return
@@ -1069,7 +1077,7 @@ function wait(state: JobState, cursor: Cursor, suspend: Suspend, effects: Effect
 function takeEarly(state: JobState, cursor: Cursor, suspend: Suspend): boolean {
   let enough = false
   state.early = state.early!.filter(({ n, approval }) => {
-    if (enough || !isTo(n, cursor) || !mayAnswer(suspend, approval)) return true
+    if (enough || !isTo(n, cursor) || !mayAnswer(cursor, approval)) return true
     enough = counts(cursor, approval, suspend)
     return false
   })
@@ -1082,8 +1090,11 @@ function isTo(n: number, cursor: Cursor): boolean {
 }
 
 /** Servers refuse the others where they know what waits; whoever answers ahead of a wait is judged here. */
-function mayAnswer({ by }: Suspend, approval: Approval): boolean {
-  return by === 'anyone' || (approval.by !== undefined && (by === 'member' || !approval.own))
+function mayAnswer({ step, groups }: Cursor, approval: Approval): boolean {
+  const { by } = step!.suspend!
+  if (by === 'anyone') return true
+  if (approval.by === undefined || (by === 'other' && approval.own)) return false
+  return isAsked(groups, approval.groups ?? noGroups)
 }
 
 function waiting(cursor: Cursor, suspend: Suspend): Effect {
@@ -1112,7 +1123,7 @@ function signaled(state: JobState, record: JobRecord & { k: 'signal' }, effects:
 
 /** The cursor that waits for this answer to step n; for n = 0 the one that has waited longest. */
 function suspendedAt(state: JobState, n: number, approval: Approval): Cursor | null {
-  const found = suspendedIn(state).find((cursor) => isTo(n, cursor) && mayAnswer(cursor.step!.suspend!, approval))
+  const found = suspendedIn(state).find((cursor) => isTo(n, cursor) && mayAnswer(cursor, approval))
   return found ?? null
 }
 

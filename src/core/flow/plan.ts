@@ -82,6 +82,8 @@ export type Answerer = (typeof answerers)[number]
 export interface Suspend {
   events: number
   by: Answerer
+  /** Gives the groups whose members may; null: nobody asks for a group. */
+  groups: Expression | null
   timeoutMs: number
   /** Refused or timed out, the flow goes on with the error as this step's result. */
   goesOn: boolean

@@ -11,9 +11,10 @@ import type { Ask } from './workflow.ts'
 
 /**
  * What an expression or a draw decided: skip this step? stop after it? retry it? after how many ms? which branch (-1: the
- * default)? stop the loop after this iteration? stop after all of them? sleep how many ms? skip the whole flow?
+ * default)? stop the loop after this iteration? stop after all of them? sleep how many ms? members of which groups may answer?
+ * skip the whole flow?
  */
-export const pickKinds = ['skip', 'stop', 'retry', 'delay', 'branch', 'break', 'after', 'sleep', 'flow'] as const
+export const pickKinds = ['skip', 'stop', 'retry', 'delay', 'branch', 'break', 'after', 'sleep', 'groups', 'flow'] as const
 export type PickKind = (typeof pickKinds)[number]
 
 /** Someone's answer to a waiting step. */
@@ -27,6 +28,8 @@ export interface Approval {
   by?: string
   /** It is the one who started the job. */
   own?: boolean
+  /** The groups that it was in. */
+  groups?: string[]
   gone?: true
 }
 

@@ -250,9 +250,9 @@ function union(all: Set<string> | null, more: readonly string[] | null): Set<str
 }
 
 function expressionsOf(step: PlanStep): Expression[] {
-  const { run, inputs, skipIf, stopAfterIf, stopAfterAllIf, sleep, retryIf, timeout } = step
+  const { run, inputs, skipIf, stopAfterIf, stopAfterAllIf, sleep, suspend, retryIf, timeout } = step
   const all = [...inputs.map((input) => input.expression), skipIf, stopAfterIf?.expression, stopAfterAllIf?.expression, sleep]
-  all.push(retryIf, timeout)
+  all.push(retryIf, timeout, suspend?.groups)
   if (run.kind === 'loop') all.push(run.iterator, run.parallelism)
   if (run.kind === 'choice') all.push(...run.branches.map((branch) => branch.when))
   return all.filter((one): one is Expression => one !== null && one !== undefined)

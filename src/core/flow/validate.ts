@@ -10,8 +10,9 @@ import { assertStorable, pathOf, type Json } from '../json.ts'
 import type { Limits } from '../limits.ts'
 import { retryAttemptsMax, retrySecondsMax } from '../job/retry.ts'
 import { languages, reservedStepIds, type Flow, type FlowModule, type FlowValue, type InputTransform } from './definition.ts'
-import type { ModuleValue, Queueing, Retry, StopAfterIf } from './definition.ts'
+import type { ModuleValue, Queueing, Retry, StopAfterIf, Suspend } from './definition.ts'
 import { Faults, type Fields } from './faults.ts'
+import { groupList, isGroupList } from './groups.ts'
 import { modulesOf as modulesWithin } from './modules.ts'
 import { keyFault } from './turns.ts'
 import { otherLanguages, otherModuleTypes, refuseUnsupported, unsupported } from './unsupported.ts'
@@ -278,7 +279,8 @@ function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): F
   checkStop(fields, 'stop_after_if', at, faults)
   checkStop(fields, 'stop_after_all_iters_if', at, faults)
   checkMock(fields, at, faults)
-  checkSuspend(fields, at, faults)
+  const suspend = suspendOf(fields, at, faults)
+  if (suspend) parsed.suspend = suspend
   if (checkCacheTtl(fields, at, faults) > 0 && !(cachedTypes as readonly string[]).includes(parsed.value.type))
     faults.add(`${at}.cache_ttl`, `results are cached of modules of type ${cachedTypes.join(' and ')}`, cachedTypes)
   if (!fields.cache_ttl) delete parsed.cache_ttl
@@ -515,9 +517,9 @@ function checkStop(fields: Fields, key: 'stop_after_if' | 'stop_after_all_iters_
 
 const suspendResults = ['step', 'resume'] as const
 
-function checkSuspend(fields: Fields, at: string, faults: Faults): void {
+function suspendOf(fields: Fields, at: string, faults: Faults): Suspend | undefined {
   const suspend = faults.object(fields, 'suspend', at)
-  if (!suspend) return
+  if (!suspend) return undefined
   const here = `${at}.suspend`
   faults.bounded(suspend, 'required_events', { min: 0, max: 1_000_000, whole: true, preset: 0 }, here)
   faults.bounded(suspend, 'timeout', { min: 0.001, max: waitSecondsMax, preset: 0 }, here)
@@ -529,11 +531,14 @@ function checkSuspend(fields: Fields, at: string, faults: Faults): void {
   if (onTimeout && onTimeout.value === undefined)
     faults.add(`${here}.on_timeout`, 'expected {value: …}: what the flow goes on with')
   const groups = faults.object(suspend, 'user_groups_required', here)
-  if (groups && !asksForNoGroup(groups)) {
-    const instead =
-      'user_auth_required asks for a member of the workspace, self_approval_disabled for another one than who started the job'
-    faults.add(`${here}.user_groups_required`, `this version has no groups (remove the field); ${instead}`)
+  if (!groups || asksForNoGroup(groups)) {
+    const { user_groups_required: _none, ...rest } = suspend
+    return rest
   }
+  const place = `${here}.user_groups_required`
+  if (checkTransform(groups, 'after', place, faults) && groups.type === 'static' && !isGroupList(groups.value))
+    faults.add(`${place}.value`, `expected ${groupList}, got ${nameOf(groups.value)}`)
+  return suspend
 }
 
 /** As editors write it for "not set". */

@@ -120,7 +120,7 @@ export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanSt
 }
 
 function suspendOf({ by, timeout }: ApprovalAsk): Suspend {
-  return { events: 1, by, timeoutMs: timeout * 1_000, goesOn: false, onTimeout: null, resultIsAnswer: true }
+  return { events: 1, by, groups: null, timeoutMs: timeout * 1_000, goesOn: false, onTimeout: null, resultIsAnswer: true }
 }
 
 // ── What the client says ──

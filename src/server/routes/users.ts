@@ -13,6 +13,7 @@ import {
   removeMember,
   type Identity,
 } from '../../store/accounts.ts'
+import { groupsOf } from '../../store/groups.ts'
 import { inWorkspace, mustBeAdmin, type Access, type App, type ServerParts } from '../parts.ts'
 import { assertScopes } from '../scopes.ts'
 
@@ -52,7 +53,7 @@ export function userRoutes(app: App, { db, identities }: ServerParts): void {
       config: { access: 'anyone' },
       schema: { summary: 'Whose token this is, and what they may do here', tags, params: inWorkspace },
     },
-    (request) => {
+    async (request) => {
       const { email, username, superAdmin, createdAt, members } = request.identity
       const rights = members[request.params.ws]
       return {
@@ -63,7 +64,7 @@ export function userRoutes(app: App, { db, identities }: ServerParts): void {
         operator: rights?.operator === true && !superAdmin,
         created_at: createdAt,
         disabled: false,
-        groups: ['all'],
+        groups: await groupsOf(db.pool, request.params.ws, email),
         folders: [],
         folders_read: [],
         folders_owners: [],

@@ -17,17 +17,18 @@ with back as materialized (
    where job.id = back.id and job.worker_id = $1 and job.epoch = back.epoch and job.state = 'running'
   returning job.id, job.tag, job.state
 ), waiting as materialized (
-  select back.id, wait.key, wait.ms, wait.step, wait.wanted, wait.by, wait.module, wait.version
+  select back.id, wait.key, wait.ms, wait.step, wait.wanted, wait.by, wait.groups, wait.module, wait.version
     from released join back on back.id = released.id,
-         json_to_recordset(back.waits) as wait (key integer, ms float8, step integer, wanted integer, by text, module text, version bigint)
+         json_to_recordset(back.waits) as wait
+           (key integer, ms float8, step integer, wanted integer, by text, groups text[], module text, version bigint)
    where back.waits is not null
 ), over as (
   delete from job_wait using released
    where job_wait.job_id = released.id
      and not exists (select from waiting where waiting.id = job_wait.job_id and waiting.key = job_wait.key)
 ), kept as (
-  insert into job_wait (job_id, key, until, step, wanted, answered_by, module_id, version_id)
-  select id, key, clock_timestamp() + ms * interval '1 ms', step, wanted, by, module, version from waiting
+  insert into job_wait (job_id, key, until, step, wanted, answered_by, groups, module_id, version_id)
+  select id, key, clock_timestamp() + ms * interval '1 ms', step, wanted, by, groups, module, version from waiting
   on conflict (job_id, key) do update set wanted = excluded.wanted
 )
 select id, tag, state = 'ready' as "ready" from released

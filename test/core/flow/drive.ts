@@ -5,7 +5,7 @@ import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts
 import { History } from '../../../src/core/flow/history.ts'
 import { advance, fold, itemsOf, type Effect, type JobState, type Plans } from '../../../src/core/flow/machine.ts'
 import type { LoopRun, Plan } from '../../../src/core/flow/plan.ts'
-import type { JobRecord } from '../../../src/core/flow/records.ts'
+import type { Approval, JobRecord } from '../../../src/core/flow/records.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
 
 const sandbox: Sandbox = {
@@ -32,7 +32,7 @@ export interface Driven {
   /** What step n gives, as JSON; an Error fails it, undefined leaves it under way. Preset: its number. */
   step?(id: string, n: number): unknown
   /** Answers to steps that wait: undefined leaves them waiting. */
-  answers?: { approver: string | null; approved: boolean }[]
+  answers?: Pick<Approval, 'approver' | 'approved' | 'by' | 'groups'>[]
   /** Times come to their end by themselves. */
   sleepless?: boolean
 }
@@ -114,7 +114,7 @@ function partEnd(value: unknown, at: number): Omit<JobRecord & { k: 'signal' }, 
   return { k: 'signal', id: 0, approver: null, approved: true, v }
 }
 
-function decided(effect: Effect & { e: 'pick' }): boolean | number {
+function decided(effect: Effect & { e: 'pick' }): boolean | number | string[] {
   const { what, step, cursor } = effect
   switch (what) {
     case 'skip':
@@ -126,6 +126,8 @@ function decided(effect: Effect & { e: 'pick' }): boolean | number {
       return Boolean(step.stopAfterAllIf!.expression.value(cursor))
     case 'sleep':
       return Number(step.sleep!.value(cursor)) * 1_000
+    case 'groups':
+      return step.suspend!.groups!.value(cursor) as string[]
     case 'delay':
       return 10
     default:

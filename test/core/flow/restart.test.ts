@@ -1,6 +1,6 @@
 // Which results a job that starts again from the middle begins with, and what runs again.
 import { describe, expect, test } from 'vitest'
-import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
+import type { FlowModule, FlowValue, Suspend } from '../../../src/core/flow/definition.ts'
 import { restartRecords } from '../../../src/core/flow/restart.ts'
 import type { JobRecord } from '../../../src/core/flow/records.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
@@ -73,6 +73,20 @@ describe('a flow of steps', () => {
       { k: 'ok', n: 1 },
       { k: 'signal', seq: 1, n: 1, approver: 'ada' },
       { seq: 2, approver: 'bob' },
+    ])
+    expect(ran).toEqual(['b'])
+  })
+
+  test('keeps which groups were asked for, and who answered for them', () => {
+    const groups: Suspend = { required_events: 1, user_groups_required: { type: 'static', value: ['ops'] } }
+    const waits = of([same('a', { suspend: groups }), same('b')], {
+      answers: [{ approver: 'ada', approved: true, by: 'ada', groups: ['ops'] }],
+    })
+    const { kept, ran } = restarted(waits, { step: 'b' })
+    expect(kept).toMatchObject([
+      { k: 'ok', n: 1 },
+      { k: 'pick', w: 'groups', v: ['ops'] },
+      { k: 'signal', seq: 1, n: 1, approver: 'ada', groups: ['ops'] },
     ])
     expect(ran).toEqual(['b'])
   })

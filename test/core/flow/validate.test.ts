@@ -331,6 +331,24 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     'expected {value: …}',
   ],
   [
+    'one group, which is no list',
+    flow([step('a', { suspend: { required_events: 1, user_groups_required: { type: 'static', value: 'ops' } } })]),
+    '$.value.modules[0].suspend.user_groups_required.value',
+    'expected a list of names of groups, as ["ops"], 100 at most, got a string',
+  ],
+  [
+    'groups that are no transform',
+    flow([step('a', { suspend: { required_events: 1, user_groups_required: ['ops'] } })]),
+    '$.value.modules[0].suspend.user_groups_required',
+    'expected an object',
+  ],
+  [
+    'groups by an expression that does not parse',
+    flow([step('a', { suspend: { required_events: 1, user_groups_required: { type: 'javascript', expr: 'result.' } } })]),
+    '$.value.modules[0].suspend.user_groups_required.expr',
+    'line 1',
+  ],
+  [
     'a sleep backwards',
     flow([step('a', { sleep: { type: 'static', value: -3 } })]),
     '$.value.modules[0].sleep.value',
@@ -628,6 +646,14 @@ describe('what is accepted', () => {
       schema: null,
       value: { modules: [] },
     })
+  })
+
+  test('no group, as editors write that, is as if the field were not there', () => {
+    for (const groups of [null, { type: 'static' }, { type: 'static', value: null }, { type: 'static', value: [] }]) {
+      const suspend = { required_events: 1, user_auth_required: true, user_groups_required: groups }
+      const parsed = parseFlow(flow([step('a', { suspend })]), limits)
+      expect(parsed.value.modules[0]!.suspend).toEqual({ required_events: 1, user_auth_required: true })
+    }
   })
 
   test('null for anything not set, and fields of other features that are switched off', () => {
