@@ -571,6 +571,29 @@ create table job_user_state (
   primary key (job_id, key)
 );
 
+-- Values of a workspace that steps read by name. Of a secret, `value` is sealed (src/store/secrets.ts).
+create table variable (
+  workspace_id text not null references workspace,
+  path text not null,
+  value text not null,
+  is_secret boolean not null,
+  description text not null default '',
+  edited_by text not null,
+  edited_at timestamptz not null default clock_timestamp(),
+  primary key (workspace_id, path)
+);
+
+create table resource (
+  workspace_id text not null references workspace,
+  path text not null,
+  value json not null,
+  resource_type text not null default '',
+  description text not null default '',
+  edited_by text not null,
+  edited_at timestamptz not null default clock_timestamp(),
+  primary key (workspace_id, path)
+);
+
 -- How far a step says it is, in percent.
 create table job_progress (
   id uuid primary key,

@@ -22,6 +22,7 @@ const scope: Scope = {
   allItersText: () => '[]',
   approvalsOf: () => [],
   errorText: () => undefined,
+  look: () => [],
 }
 
 const sources: [tier: string, source: string][] = [

@@ -1,12 +1,12 @@
 // `millrace flow …`: deploy flows, run them, look at them.
-import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { stringify } from 'yaml'
 import { ClientError, type DeployedFlow, type FlowPart } from '../client/client.ts'
-import { EngineError, messageOf } from '../core/errors.ts'
+import { EngineError } from '../core/errors.ts'
 import type { Json } from '../core/json.ts'
 import { connect } from './connect.ts'
 import { readFlowFile } from './flow_file.ts'
+import { givenJson } from './given.ts'
 import { note, print, printJson, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 
@@ -108,21 +108,8 @@ function partOf({ until, only, results }: RunOptions): FlowPart | null {
   return Object.keys(part).length === 0 ? null : part
 }
 
-/** JSON text, `@file`, or `-` for stdin. */
 function readObject(given: string, option: string, what: string): Record<string, Json> {
-  let text = given
-  try {
-    if (given === '-') text = readFileSync(0, 'utf8')
-    else if (given.startsWith('@')) text = readFileSync(given.slice(1), 'utf8')
-  } catch (error) {
-    throw new EngineError('E_INVALID', `${option}: ${messageOf(error)}`, { at: option })
-  }
-  let value: Json
-  try {
-    value = JSON.parse(text) as Json
-  } catch (error) {
-    throw new EngineError('E_JSON', `${option} is not JSON: ${messageOf(error)}`, { at: option })
-  }
+  const value = givenJson(given, option)
   if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
   throw new EngineError('E_INVALID', `${option} must be a JSON object: ${what}`, { at: option })
 }

@@ -4,6 +4,8 @@
 import { Command, CommanderError } from 'commander'
 import { addFlowCommands } from './flow.ts'
 import { addJobCommands } from './job.ts'
+import { addResourceCommands } from './resource.ts'
+import { addVariableCommands } from './variable.ts'
 import { print, printError, printJson, table } from './output.ts'
 import { clientCommand, listed, packageVersion } from './program.ts'
 import { settingRows, settingsMarkdown, withSettings } from './settings.ts'
@@ -46,6 +48,8 @@ function buildProgram(): Command {
 
   addFlowCommands(program)
   addJobCommands(program)
+  addVariableCommands(program)
+  addResourceCommands(program)
 
   clientCommand(program.command('top'))
     .description('a live view of workers, flows and queue: steps per second, failures, lag')

@@ -51,6 +51,25 @@ export interface DeployedFlow extends FlowDocument {
   edited_at?: string
 }
 
+/** A text that steps read by name. */
+export interface Variable {
+  path: string
+  /** null: of a secret, in a list. */
+  value: string | null
+  is_secret: boolean
+  description: string
+  edited_at: string
+}
+
+/** JSON that steps read by name. */
+export interface Resource {
+  path: string
+  value: Json
+  resource_type: string
+  description: string
+  edited_at: string
+}
+
 export interface StepStatus {
   id: string
   type: string
@@ -299,6 +318,54 @@ export class Client {
 
   flows(): Promise<DeployedFlow[]> {
     return this.#json('GET', 'flows/list?per_page=1000')
+  }
+
+  /** Without the values of secrets. */
+  variables(): Promise<Variable[]> {
+    return this.#json('GET', 'variables/list')
+  }
+
+  /** With its value, of a secret too. */
+  variable(path: string): Promise<Variable> {
+    return this.#json('GET', `variables/get/${path}`)
+  }
+
+  /** Makes it, or changes what is given. */
+  setVariable(path: string, values: Pick<Variable, 'value'> & Partial<Variable>): Promise<'created' | 'updated'> {
+    return this.#set('variables', path, values)
+  }
+
+  async deleteVariable(path: string): Promise<void> {
+    await this.request('DELETE', `variables/delete/${path}`)
+  }
+
+  /** `types`: only those, by comma. */
+  resources(types?: string): Promise<Resource[]> {
+    return this.#json('GET', `resources/list${suffix(new URLSearchParams(types === undefined ? {} : { resource_type: types }))}`)
+  }
+
+  resource(path: string): Promise<Resource> {
+    return this.#json('GET', `resources/get/${path}`)
+  }
+
+  /** With the variables and resources that it names in place. */
+  resourceValue(path: string): Promise<Json> {
+    return this.#json('GET', `resources/get_value_interpolated/${path}`)
+  }
+
+  /** Makes it, or changes what is given. */
+  setResource(path: string, values: Pick<Resource, 'value'> & Partial<Resource>): Promise<'created' | 'updated'> {
+    return this.#set('resources', path, values)
+  }
+
+  async deleteResource(path: string): Promise<void> {
+    await this.request('DELETE', `resources/delete/${path}`)
+  }
+
+  async #set(what: 'variables' | 'resources', path: string, values: object): Promise<'created' | 'updated'> {
+    const exists = await this.#json<boolean>('GET', `${what}/exists/${path}`)
+    await this.request('POST', exists ? `${what}/update/${path}` : `${what}/create`, JSON.stringify({ ...values, path }))
+    return exists ? 'updated' : 'created'
   }
 
   /** Starts a flow and gives the job's id. It is durable when this resolves. */

@@ -1,15 +1,13 @@
 // Names of what is deployed, and the tags their jobs wait under.
 import { EngineError } from '../core/errors.ts'
 import { languages } from '../core/flow/definition.ts'
-
-const pathCharsMax = 255
-const pattern = /^[A-Za-z0-9_-][A-Za-z0-9_.-]*(\/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$/
+import { isPath, pathRule } from '../core/path.ts'
 
 /** @throws EngineError E_INVALID with the rule. */
 export function assertPath(path: string, at = '$.path'): void {
-  if (path.length <= pathCharsMax && pattern.test(path)) return
-  const rule = `letters, digits, "_", "-" and "." in parts divided by "/", no part beginning with ".", at most ${pathCharsMax} characters`
-  throw new EngineError('E_INVALID', `"${path.slice(0, 80)}" cannot be a path: use ${rule} (such as "f/shop/orders")`, { at })
+  if (isPath(path)) return
+  const text = `"${path.slice(0, 80)}" cannot be a path: use ${pathRule} (such as "f/shop/orders")`
+  throw new EngineError('E_INVALID', text, { at })
 }
 
 /** Tags a shared worker takes unless it is told others: flows, and scripts by their language. */

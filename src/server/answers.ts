@@ -17,6 +17,7 @@ import { readOutcome, readPart } from '../store/job_reads.ts'
 import { readAnswers, readWaiting, sendSignal, type Waiting, type WaitingJob } from '../store/signals.ts'
 import { loadVersion } from '../store/versions.ts'
 import { findJob, foundResultOf, noJob, type Look } from './job_lookup.ts'
+import { assertMayName } from './naming.ts'
 
 export interface Answer {
   workspaceId: string
@@ -33,6 +34,7 @@ export interface Answer {
 /** @throws EngineError E_CONFLICT: sent already, or the job is over; E_UNAUTHORIZED, E_FORBIDDEN: not by this caller; E_NOT_FOUND */
 export async function takeAnswer(on: Queryable, answer: Answer): Promise<void> {
   const { workspaceId, id, resumeId, approved, payload, caller } = answer
+  assertMayName(caller, payload, 'body')
   const jobId = jobIdOf(id)
   const step = stepNumberOf(id)
   const job = await readWaiting(on, workspaceId, jobId, caller?.email)

@@ -13,6 +13,7 @@ import type { Failpoints } from '../store/failpoints.ts'
 import { createEnqueuer, type Enqueuer } from '../store/enqueuer.ts'
 import { createJobTokens } from '../store/job_tokens.ts'
 import { controlChannel, doneChannel } from '../store/jobs.ts'
+import { createSecrets } from '../store/secrets.ts'
 import { openReads } from '../store/reads.ts'
 import { createListener, type Listener } from '../store/listen.ts'
 import { assertCurrent } from '../store/migrate.ts'
@@ -33,12 +34,14 @@ import { jobUpdateRoutes } from './routes/job_updates.ts'
 import { jobRoutes } from './routes/jobs.ts'
 import { metaRoutes } from './routes/meta.ts'
 import { replayRoutes } from './routes/replays.ts'
+import { resourceRoutes } from './routes/resources.ts'
 import { restartRoutes } from './routes/restarts.ts'
 import { resumeRoutes } from './routes/resume.ts'
 import { runRoutes } from './routes/run.ts'
 import { runWaitRoutes } from './routes/run_wait.ts'
 import { scriptRoutes } from './routes/scripts.ts'
 import { userStateRoutes } from './routes/user_states.ts'
+import { variableRoutes } from './routes/variables.ts'
 import { userRoutes } from './routes/users.ts'
 import { workerRoutes } from './routes/workers.ts'
 import { workspaceRoutes } from './routes/workspaces.ts'
@@ -96,6 +99,7 @@ export async function createServer(options: ServerOptions): Promise<App> {
     deployer,
     enqueuer,
     identities,
+    secrets: createSecrets(db.pool),
     runnables,
     turnMakers,
     waiters,
@@ -132,6 +136,8 @@ export async function createServer(options: ServerOptions): Promise<App> {
       replayRoutes,
       restartRoutes,
       userStateRoutes,
+      variableRoutes,
+      resourceRoutes,
     ])
       routes(scope, parts)
   })

@@ -2,13 +2,14 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Type } from 'typebox'
+import { Type, type Static } from 'typebox'
 import { EngineError } from '../core/errors.ts'
 import { isUuid } from '../core/job/ids.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Deployer } from '../deploy/deploy.ts'
 import type { Database, Queryable } from '../store/db.ts'
 import type { Enqueuer } from '../store/enqueuer.ts'
+import type { Secrets } from '../store/secrets.ts'
 import type { TurnMakers } from '../store/turns.ts'
 import type { Identity } from '../store/accounts.ts'
 import type { Admission } from './admission.ts'
@@ -28,6 +29,7 @@ export interface ServerParts {
   deployer: Deployer
   enqueuer: Enqueuer
   identities: Identities
+  secrets: Secrets
   runnables: Runnables
   turnMakers: TurnMakers
   waiters: Waiters
@@ -53,7 +55,7 @@ export type Access =
   /** Whoever has the URL, which is signed; the handler sees to it, and asks callerOf() who that is. */
   | 'signed'
   | {
-      domain: 'users' | 'groups' | 'workspaces' | 'workers' | 'scripts' | 'flows' | 'jobs'
+      domain: 'users' | 'groups' | 'workspaces' | 'workers' | 'scripts' | 'flows' | 'jobs' | 'variables' | 'resources'
       action: 'read' | 'write' | 'run'
       kind?: 'flows' | 'scripts' | 'preview'
     }
@@ -75,6 +77,28 @@ export type Reply = FastifyReply
 export const inWorkspace = Type.Object({ ws: Type.String() })
 export const byPath = Type.Object({ ws: Type.String(), '*': Type.String({ minLength: 1 }) })
 export const byId = Type.Object({ ws: Type.String(), id: Type.String() })
+
+/** Lists by path, of what is few. */
+export const pageQuery = Type.Object({
+  page: Type.Optional(Type.Integer({ minimum: 1 })),
+  per_page: Type.Optional(Type.Integer({ minimum: 1 })),
+  path_start: Type.Optional(Type.String()),
+})
+
+export function pageOf(query: Static<typeof pageQuery>): { pathStart: string; limit: number; offset: number } {
+  const { page = 1, per_page: perPage = rowsMax, path_start: pathStart = '' } = query
+  const limit = Math.min(perPage, rowsMax)
+  return { pathStart, limit, offset: (page - 1) * limit }
+}
+
+const rowsMax = 1_000
+
+/** `named`: the path in the body of an update. @throws EngineError E_INVALID */
+export function unrenamed(what: string, path: string, named: string | undefined): void {
+  if (named === undefined || named === path) return
+  const text = `$.path is "${named}", but the ${what} is "${path}"; a ${what} is not renamed by updating it`
+  throw new EngineError('E_INVALID', text, { at: '$.path' })
+}
 
 /** @throws EngineError E_INVALID */
 export function uuidOf(id: string, at = 'id'): string {

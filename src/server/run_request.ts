@@ -7,6 +7,7 @@ import { traceOfHeaders } from '../core/trace.ts'
 import { newJobId, type NewJob } from '../store/jobs.ts'
 import { countTagReady } from '../store/job_reads.ts'
 import { argsOfBody, argsOfJson, payloadText, withMembers } from './args.ts'
+import { assertMayName } from './naming.ts'
 import type { Request, ServerParts } from './parts.ts'
 import type { RunnableName, Target } from './runnables.ts'
 
@@ -84,7 +85,7 @@ export function listOf(text: string | undefined): string[] {
   return text === undefined ? [] : text.split(',').flatMap((name) => name.trim() || [])
 }
 
-/** HOT. A job of this request. @throws EngineError E_INVALID naming the parameter */
+/** HOT. A job of this request. @throws EngineError E_INVALID naming the parameter, E_FORBIDDEN */
 export function newJobOf(request: Request, target: Target, args: JsonText): NewJob {
   const job: NewJob = {
     id: newJobId(),
@@ -95,6 +96,7 @@ export function newJobOf(request: Request, target: Target, args: JsonText): NewJ
     args: isWebhook(request, target) ? argsOfWebhook(request, args) : args,
     createdBy: request.identity.username,
   }
+  assertMayName(request.identity, job.args, '$')
   if (target.turns !== null) job.turn = target.turns.turnOf(args)
   const { traceparent } = request.headers
   if (traceparent !== undefined) addTrace(job, request)

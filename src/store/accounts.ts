@@ -24,6 +24,8 @@ export interface Identity {
   /** null: everything its owner may do. */
   scopes: string[] | null
   readOnly: boolean
+  /** It is the code of a job that asks, for whoever started it. */
+  ofJob: boolean
   expiresAtMs: number | null
   members: Record<string, Rights>
 }
@@ -44,7 +46,7 @@ export async function identityOfToken(on: Queryable, token: string): Promise<Ide
   const [row] = await run<Row>(on, 'account_identity_by_token', [hashOf(token)])
   if (!row) return null
   const { expiresAt, members, ...rest } = row
-  return { ...rest, expiresAtMs: expiresAt?.getTime() ?? null, members: JSON.parse(members) as Identity['members'] }
+  return { ...rest, ofJob: false, expiresAtMs: expiresAt?.getTime() ?? null, members: JSON.parse(members) as Identity['members'] }
 }
 
 /** The account behind a signed token, bound to one workspace. `name`: an email or a username. */
@@ -55,7 +57,7 @@ export async function identityOfName(
   const [row] = await run<AccountColumns>(on, 'account_identity_by_name', [name])
   if (!row) return null
   const members = JSON.parse(row.members) as Identity['members']
-  return { ...row, members, workspaceId, scopes: null, readOnly: false, expiresAtMs }
+  return { ...row, members, workspaceId, scopes: null, readOnly: false, ofJob: true, expiresAtMs }
 }
 
 export interface NewToken {

@@ -12,6 +12,7 @@ import { sharingSpec } from '../runner/shared_folder.ts'
 import { isOutage, type Database } from '../store/db.ts'
 import { turnMakerOf, type RuledVersion, type TurnMaker } from '../store/turns.ts'
 import { loadVersion } from '../store/versions.ts'
+import type { Lookups } from './lookups.ts'
 import type { FlowMeter, Meters, StepMeter } from './meters.ts'
 
 export interface LoadedStep {
@@ -57,6 +58,7 @@ const plansMax = 1_000
 export function createPlans(parts: {
   db: Database
   sandbox: Sandbox
+  lookups: Lookups
   baseUrl: string
   dedicated: boolean
   name: string
@@ -78,6 +80,7 @@ export function createPlans(parts: {
           built: version.built,
         },
         parts.sandbox,
+        parts.lookups.lookIn(version.workspaceId),
       )
       return loadedPlan(plan)
     } catch (error) {
@@ -178,12 +181,13 @@ function environmentOf(
   worker: { baseUrl: string; name: string },
 ): ScopeEnvironment {
   const isFlow = plan.kind === 'flow' || plan.kind === 'flowpreview'
-  const place = plan.path === '' ? `u/${createdBy}/tmp_state` : isFlow ? `${plan.path}/${step.id}_user` : `${plan.path}/user`
+  const username = createdBy.split('@')[0]!
+  const place = plan.path === '' ? `u/${username}/tmp_state` : isFlow ? `${plan.path}/${step.id}_user` : `${plan.path}/user`
   return {
     WM_WORKSPACE: plan.workspaceId,
     WM_EMAIL: createdBy,
-    WM_USERNAME: createdBy.split('@')[0]!,
-    WM_PERMISSIONED_AS: `u/${createdBy.split('@')[0]!}`,
+    WM_USERNAME: username,
+    WM_PERMISSIONED_AS: `u/${username}`,
     WM_BASE_URL: worker.baseUrl,
     BASE_URL: worker.baseUrl,
     BASE_INTERNAL_URL: worker.baseUrl,

@@ -176,6 +176,8 @@ export class StepCall implements Call {
   /** Of a script that the step names: its version. */
   readonly version: string | null
   readonly scope: ScopeEnvironment
+  /** Its arguments as they are recorded: what is looked up is named. */
+  named: JsonText
   args: JsonText
   readonly jobId: string
   readonly stepJobId: string
@@ -195,6 +197,7 @@ export class StepCall implements Call {
     step: LoadedStep,
     version: string | null,
     scope: ScopeEnvironment,
+    named: JsonText,
     args: JsonText,
     token: string,
     timeoutMs: number,
@@ -209,6 +212,7 @@ export class StepCall implements Call {
     this.step = step
     this.version = version
     this.scope = scope
+    this.named = named
     this.args = args
     // Code that cannot see its environment is not told who it is.
     this.jobId = token === '' ? '' : (run.rootId ?? run.id)
@@ -274,7 +278,7 @@ export class StepCall implements Call {
 
   /** See Run.#sever. */
   #sever(): void {
-    this.args = ''
+    this.named = this.args = ''
     this.cursor = null
   }
 

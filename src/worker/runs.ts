@@ -21,6 +21,7 @@ import { parseAsks, type Workflow } from '../core/flow/workflow.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
+import { fieldNaming, LookupFault, mayName, NotAtHand, resolved, type Look } from '../core/lookups.ts'
 import type { RunnerPool, RunnerSpec } from '../runner/pool_types.ts'
 import { makeSharedFolder, removeSharedFolder, sharingSpec } from '../runner/shared_folder.ts'
 import type { Clock, Timer } from '../store/clock.ts'
@@ -30,6 +31,7 @@ import type { Turn, TurnMaker } from '../store/turns.ts'
 import type { JobPast, SignalRow } from '../store/signals.ts'
 import { cacheKey, type CacheEntry, type ResultCache } from './cache.ts'
 import type { Committer } from './committer.ts'
+import type { Lookups } from './lookups.ts'
 import { loadedPart, type LoadedPlan, type LoadedStep, type Plans } from './plans.ts'
 import type { References } from './references.ts'
 import type { WorkerCounters } from './report.ts'
@@ -42,6 +44,7 @@ export interface RunsParts {
   pool: RunnerPool
   plans: Plans
   references: References
+  lookups: Lookups
   committer: Committer
   cache: ResultCache
   counters: WorkerCounters
@@ -365,36 +368,63 @@ export function createRuns(parts: RunsParts): Runs {
     // Grows while it is walked: what is answered here has its effects come behind.
     for (let i = 0; i < effects.length && !run.over; i++) {
       const effect = effects[i]!
-      switch (effect.e) {
-        case 'start':
-          if (closing) giveBackNow(run)
-          else dispatch(run, effect, effects)
-          break
-        case 'pick':
-          answer(run, decide(effect), effects)
-          break
-        case 'items':
-          answer(run, items(run, effect), effects)
-          break
-        case 'call':
-          if (closing) giveBackNow(run)
-          else callFlow(run, effect).catch((error: unknown) => fault(run, error))
-          break
-        case 'sleep':
-        case 'wait':
-          wait(run, effect)
-          break
-        case 'spread':
-          answer(run, spread(run, effect), effects)
-          break
-        case 'quit':
-          ;(run.quits ??= []).push({ step: effect.n, unbegun: effect.unbegun })
-          break
-        case 'finish':
-          end(run, effect.status, effect.result, effect.part)
-          break
+      try {
+        carryOutOne(run, effect, effects)
+      } catch (error) {
+        if (!(error instanceof NotAtHand)) throw error
+        carryOutLater(run, effect, error)
       }
     }
+  }
+
+  function carryOutOne(run: Run, effect: Effect, effects: Effect[]): void {
+    switch (effect.e) {
+      case 'start':
+        if (closing) giveBackNow(run)
+        else dispatch(run, effect, effects)
+        break
+      case 'pick':
+        answer(run, decide(effect), effects)
+        break
+      case 'items':
+        answer(run, items(run, effect), effects)
+        break
+      case 'call':
+        if (closing) giveBackNow(run)
+        else callFlow(run, effect).catch((error: unknown) => carryOutLater(run, effect, error))
+        break
+      case 'sleep':
+      case 'wait':
+        wait(run, effect)
+        break
+      case 'spread':
+        answer(run, spread(run, effect), effects)
+        break
+      case 'quit':
+        ;(run.quits ??= []).push({ step: effect.n, unbegun: effect.unbegun })
+        break
+      case 'finish':
+        end(run, effect.status, effect.result, effect.part)
+        break
+    }
+  }
+
+  /** Once the variables and resources that it names are at hand, if that is all that is wrong. */
+  function carryOutLater(run: Run, effect: Effect, error: unknown): void {
+    if (!(error instanceof NotAtHand) || !('cursor' in effect)) fault(run, error)
+    else lookUp(run, effect, error).catch((failed: unknown) => fault(run, failed))
+  }
+
+  async function lookUp(run: Run, effect: Effect & { cursor: Cursor }, { lookups }: NotAtHand): Promise<void> {
+    const { cursor } = effect
+    run.loading += 1
+    try {
+      await parts.lookups.load(cursor.frame.plan.workspaceId, lookups)
+    } finally {
+      run.loading -= 1
+    }
+    if (!run.over && isAlive(run.state!, cursor)) act(run, [effect])
+    else if (!run.over && run.waits) parkIfIdle(run)
   }
 
   /** What is left to do once all effects are under way. */
@@ -453,7 +483,7 @@ export function createRuns(parts: RunsParts): Runs {
         call(run, effect, loadedOf(run, cursor), step.index)
         return
       case 'script':
-        callScript(run, effect, step.run).catch((error: unknown) => fault(run, error))
+        callScript(run, effect, step.run).catch((error: unknown) => carryOutLater(run, effect, error))
         return
       case 'mock':
         answer(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: step.run.value }, effects)
@@ -498,7 +528,9 @@ export function createRuns(parts: RunsParts): Runs {
     }
     const cacheMs = step.cacheMs ?? (loaded === own || cursor.ask?.kind === 'task' ? null : loaded.plan.cacheMs)
     if (cacheMs !== null)
-      sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) => fault(run, error))
+      sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) =>
+        carryOutLater(run, effect, error),
+      )
     else if (isApart(step, own, loaded)) sendApart(run, effect, loaded, args, timeoutMs)
     else send(run, effect, loaded, code, args, timeoutMs, null)
   }
@@ -584,6 +616,13 @@ export function createRuns(parts: RunsParts): Runs {
     const { cursor, step, n } = effect
     const own = loadedOf(run, cursor)
     const { built } = code.step.run as CodeRun
+    let given = args
+    try {
+      if (mayName(args)) given = withValues(args, own.plan.look, limits.resultBytesMax)
+    } catch (error) {
+      take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
+      return
+    }
     const token = built.wantsToken
       ? parts.issueToken({ jobId: run.id, workspaceId: own.plan.workspaceId, createdBy: run.job.created_by })
       : ''
@@ -597,6 +636,7 @@ export function createRuns(parts: RunsParts): Runs {
       step.run.kind === 'script' ? loaded.plan.versionId : null,
       environment,
       args,
+      given,
       token,
       timeoutMs,
       run.trace && run.trace.step(n, step.id),
@@ -894,7 +934,7 @@ export function createRuns(parts: RunsParts): Runs {
     const record: JobRecord & { k: 'round' } = { k: 'round', n, s, at: atMs, ms, asks }
     if (!cursor!.workflow?.rounds) {
       if (version !== null) record.version = version
-      if (!isRepeatable(run, cursor!)) record.args = call.args
+      if (!isRepeatable(run, cursor!)) record.args = call.named
     }
     take(run, record, call)
   }
@@ -1014,6 +1054,20 @@ function bind(cursor: Cursor, inputs: LoadedStep['inputs']): JsonText {
   return text + '}'
 }
 
+/** Only the runner gets the values: what is recorded of the arguments names them. */
+function withValues(args: JsonText, look: Look, bytesMax: number): JsonText {
+  let given: JsonText
+  try {
+    given = resolved(args, look)
+  } catch (error) {
+    if (!(error instanceof LookupFault)) throw error
+    const name = fieldNaming(JSON.parse(args) as Json, error.lookup)
+    throw new StepFault('LookupError', `input "${name}": ${error.message}`)
+  }
+  assertSize(given, bytesMax)
+  return given
+}
+
 /** Arguments put together of several results may be larger than any of them. */
 function assertSize(args: JsonText, bytesMax: number): void {
   if (args.length * 3 <= bytesMax) return
@@ -1119,6 +1173,8 @@ function widthOf(width: Json): number {
   throw new Error(`parallelism is ${JSON.stringify(width)}; it must be a whole number above 0`)
 }
 
+/** @throws NotAtHand, which is no failure */
 function expressionError(error: unknown): UserError {
+  if (error instanceof NotAtHand) throw error
   return { name: error instanceof StepFault ? error.name : 'ExpressionError', message: messageOf(error) }
 }

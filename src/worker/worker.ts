@@ -35,6 +35,7 @@ import { createClaims, type Claims } from './claims.ts'
 import { createCommitter, type Committer } from './committer.ts'
 import { takeLease, type Lease } from './lease.ts'
 import { outageLog } from './outage_log.ts'
+import { createLookups } from './lookups.ts'
 import { createPlans } from './plans.ts'
 import { createProgress } from './progress.ts'
 import { createReferences } from './references.ts'
@@ -113,9 +114,11 @@ export function createWorker(parts: WorkerParts): Worker {
   const counters = createCounters()
   const retrying = createRetrying({ clock, log })
   const tags = [...parts.bindings, ...parts.tags]
+  const lookups = createLookups({ db, clock, retrying })
   const plans = createPlans({
     db,
     sandbox: parts.sandbox,
+    lookups,
     baseUrl: parts.baseUrl,
     dedicated: parts.bindings.length > 0,
     name: parts.name,
@@ -195,6 +198,7 @@ export function createWorker(parts: WorkerParts): Worker {
       pool,
       plans,
       references,
+      lookups,
       committer,
       cache,
       counters,

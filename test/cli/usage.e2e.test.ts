@@ -22,6 +22,14 @@ const commands = [
   ['job', 'cancel'],
   ['job', 'replay'],
   ['job', 'restart'],
+  ['variable', 'list'],
+  ['variable', 'get'],
+  ['variable', 'set'],
+  ['variable', 'delete'],
+  ['resource', 'list'],
+  ['resource', 'get'],
+  ['resource', 'set'],
+  ['resource', 'delete'],
   ['top'],
 ]
 

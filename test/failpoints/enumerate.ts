@@ -89,6 +89,8 @@ function pointsIn(recorded: readonly Recorded[]): number {
 const exempt: Record<string, string> = {
   'one statement of an administrator, which no job meets': `
     archive_script create_workspace delete_flow delete_script group_add_member group_create group_delete group_remove_member group_update member_add member_remove set_error_handler token_delete`,
+  'one statement of whoever keeps a variable or a resource; steps only read': `
+    create_variable update_variable delete_variable create_resource update_resource delete_resource`,
   'done only where a partition was dropped, and again every hour': 'delete_old_job_keys',
   'of audit mode, and only for what was refused: a run without a fault has none': 'record_refusals',
   'shown while a step runs, and no part of what a job comes to': 'set_progress set_user_state',

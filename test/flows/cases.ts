@@ -2,6 +2,7 @@
 // on a dedicated one, and both must come to the same.
 import type { FlowModule, FlowValue, InputTransform, Queueing } from '../../src/core/flow/definition.ts'
 import type { Json } from '../../src/core/json.ts'
+import type { Kept } from '../support/kept.ts'
 
 export interface FlowCase {
   name: string
@@ -17,6 +18,8 @@ export interface FlowCase {
     string,
     { modules: FlowModule[]; value?: Partial<FlowValue> } | { script: string; language?: string; limits?: Queueing }
   >
+  /** Variables and resources of the workspace. */
+  kept?: Kept
   /** How often steps ran, where that matters. */
   ran?: Record<string, number>
   /** What is sent to the job, one after another. */

@@ -1,18 +1,31 @@
 // Every flow of the tables, on a shared worker and on dedicated ones: both come to what the table says.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { testEngine, type Deployed, type Done, type Engine } from '../support/engine.ts'
+import { keep } from '../support/kept.ts'
 import { early, late, sendAnswers } from './answers.ts'
 import { again, apart } from './apart.ts'
 import { around } from './around.ts'
 import { branches } from './branches.ts'
 import type { FlowCase } from './cases.ts'
+import { lookups } from './lookups.ts'
 import { loops } from './loops.ts'
 import { spreads } from './spread.ts'
 import { subflows } from './subflows.ts'
 import { waiting } from './waiting.ts'
 import { workflows } from './workflows.ts'
 
-const areas: Record<string, FlowCase[]> = { around, loops, branches, subflows, spreads, waiting, workflows, apart, again }
+const areas: Record<string, FlowCase[]> = {
+  around,
+  loops,
+  branches,
+  subflows,
+  spreads,
+  waiting,
+  workflows,
+  apart,
+  again,
+  lookups,
+}
 const kinds = ['shared', 'dedicated']
 // Dedicated workers have a runner per version: so many flows at a time.
 const together = 12
@@ -24,6 +37,7 @@ beforeAll(async () => {
 })
 
 async function deploy(one: FlowCase, path: string, dedicated: boolean): Promise<Deployed> {
+  if (one.kept) await keep(engine.db, one.kept)
   for (const [name, what] of Object.entries(one.deploy ?? {})) {
     if ('script' in what) await engine.script(name, { content: what.script, language: what.language ?? 'bun', ...what.limits })
     else await engine.deploy(name, what.modules, what.value, false)

@@ -3,6 +3,7 @@
 //   X2. An expression sees exactly the names below. Its value is JSON; undefined is null.
 //   X3. A path never throws: a missing property anywhere along it gives null (as in Windmill). JavaScript does throw.
 import type { Json, JsonText } from '../json.ts'
+import type { Look, Lookup } from '../lookups.ts'
 import type { Root } from './names.ts'
 
 /** What an expression can see. Text is parsed by whoever looks inside, at most once. */
@@ -24,6 +25,8 @@ export interface Scope {
   approvalsOf(): readonly { approver: string | null; v: JsonText }[]
   /** Only where it exists: `error` of a failure module or retry_if. Undefined elsewhere. */
   errorText(): JsonText | undefined
+  /** What variables and resources are worth now. */
+  readonly look: Look
 }
 
 /** What an expression may read. */
@@ -33,6 +36,8 @@ export interface Uses {
   readonly results: readonly string[] | null
   /** Fields of flow_input that it reads; null: any. */
   readonly inputs: readonly string[] | null
+  /** Variables and resources that it names. */
+  readonly lookups: readonly Lookup[]
 }
 
 export interface Expression {
@@ -41,8 +46,11 @@ export interface Expression {
   readonly uses: Uses
   /** The user's source, for error messages; '' for constants. */
   readonly source: string
+  /** The value as a document that names variables or resources, for whoever resolves it later; null: it is no such value. */
+  readonly unresolved: JsonText | null
   /** The value as JSON text, without printing again what is passed through whole. */
   text(scope: Scope): JsonText
+  /** Both throw NotAtHand as long as what it looks up is not there. */
   value(scope: Scope): Json
 }
 

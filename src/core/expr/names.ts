@@ -2,6 +2,7 @@
 //   N1. `result` is the step's own result, so it exists where the step has run; it is the same value as previous_result there.
 //   N2. resume, resumes and approvers are the answers to the wait before; all_iters exists in a loop's own conditions. Elsewhere
 //       they are null, or empty, as params is, so that documents which mention them parse.
+//   N3. variable('path') and resource('path') are everywhere (core/lookups.ts). What they look up is known when a flow is deployed.
 
 /** Before the step runs (its inputs, skip_if), or with a result of its own (stop_after_if, retry_if, timeout). */
 export type Place = 'before' | 'after'
@@ -26,8 +27,6 @@ export function isRoot(name: string, place: Place): name is Root {
 
 /** Names with a meaning in OpenFlow that this version does not give them. */
 export const refusedNames: Record<string, string | undefined> = Object.assign(Object.create(null), {
-  variable: 'this version does not read variables in expressions; pass the value as a flow input or in flow_env',
-  resource: 'this version does not read resources in expressions; pass the value as a flow input or in flow_env',
   flow_job_id: 'this version does not tell the id of the job in expressions; the code of a step has it as WM_FLOW_JOB_ID',
   started_at:
     'this version does not tell in expressions when a job began; the error handler of the workspace is given it (started_at)',

@@ -13,17 +13,26 @@ import {
 } from 'acorn'
 import { EngineError, messageOf } from '../errors.ts'
 import { storable, type Json, type JsonText } from '../json.ts'
+import { lookupFault, lookupKinds, type Lookup, type LookupKind } from '../lookups.ts'
 import { builtIns, isRoot, refusedNames, rootsOf, type Place, type Root } from './names.ts'
-import { childrenOf, declaredNames, evaluatesHere, mentionedNames, staticKey, unwrapped } from './syntax.ts'
+import { childrenOf, declaredNames, evaluatesHere, mentionedNames, nameOnly, staticKey, unwrapped } from './syntax.ts'
 
 export type Parsed =
   | { tier: 'constant'; text: JsonText }
   | { tier: 'path'; root: Root; keys: (string | number)[] }
+  | { tier: 'lookup'; lookup: Lookup; keys: (string | number)[] }
   /**
    * `body` is the body of a function; `stepIds` are the results it reads, `inputs` the fields of flow_input; null if it may
-   * read any.
+   * read any. `lookups`: what it may look up.
    */
-  | { tier: 'code'; body: string; roots: Root[]; stepIds: string[] | null; inputs: string[] | null }
+  | {
+      tier: 'code'
+      body: string
+      roots: Root[]
+      stepIds: string[] | null
+      inputs: string[] | null
+      lookups: Lookup[]
+    }
 
 const options: Options = {
   ecmaVersion: 2023,
@@ -67,13 +76,16 @@ function sorted(source: string, place: Place): Parsed {
     const constant = constantOf(simple)
     if (constant !== undefined) return { tier: 'constant', text: storable(JSON.stringify(constant.value)) }
     const path = pathOf(simple)
-    if (path && isRoot(path.root, place)) return path as Parsed
+    const lookup = path && lookupOf(path.start)
+    if (lookup) return { tier: 'lookup', lookup, keys: path.keys }
+    if (path?.start.type === 'Identifier' && isRoot(path.start.name, place))
+      return { tier: 'path', root: path.start.name, keys: path.keys }
   }
   refuseImports(whole.node)
   const declared = declaredNames(whole.node)
   const mentioned = mentionedNames(whole.node)
   for (const [name, node] of mentioned) {
-    if (declared.has(name) || builtIns.has(name) || isRoot(name, place)) continue
+    if (declared.has(name) || builtIns.has(name) || isRoot(name, place) || isLookupKind(name)) continue
     const refused = refusedNames[name]
     const allowed = rootsOf(place)
     throw new Refusal(refused ?? `unknown name '${name}'; known here: ${allowed.join(', ')} and JavaScript's own`, node, allowed)
@@ -81,7 +93,9 @@ function sorted(source: string, place: Place): Parsed {
   // A declared name may hide a root in one place only, so the root is passed all the same; hiding it there still works.
   const roots = rootsOf(place).filter((root) => mentioned.has(root))
   const stepIds = membersOf(whole.node, 'results')
-  return { tier: 'code', body: bodyOf(source, whole), roots, stepIds, inputs: membersOf(whole.node, 'flow_input') }
+  const lookups = lookupsIn(whole.node, declared)
+  const inputs = membersOf(whole.node, 'flow_input')
+  return { tier: 'code', body: bodyOf(source, whole, lookups), roots, stepIds, inputs, lookups }
 }
 
 type Whole = { kind: 'expression'; node: ExpressionNode } | { kind: 'statements'; node: Program }
@@ -142,10 +156,19 @@ function onlyReturned(program: Program): ExpressionNode | null {
 }
 
 /** The user's lines keep their numbers: everything added stands on the first line or after the last. */
-function bodyOf(source: string, whole: Whole): string {
-  const body = whole.kind === 'expression' ? `return (${source.slice(0, whole.node.end)}\n)` : source
+function bodyOf(source: string, whole: Whole, lookups: readonly Lookup[]): string {
+  const code = whole.kind === 'expression' ? `return (${source.slice(0, whole.node.end)}\n)` : source
+  const kinds = lookupKinds.filter((kind) => lookups.some((lookup) => lookup.kind === kind))
+  const body = kinds.length === 0 ? code : `const {${kinds.join()}} = ${functionsOfLookups};{${code}\n}`
   return awaits(whole.node) ? `return (async () => {${body}\n})()` : body
 }
+
+/** The parameter of a body that is given what it looks up: by kind and path, `{value}` or `{fault}`. */
+export const lookedUpName = '$lookedUp'
+
+const functionsOfLookups =
+  `Object.fromEntries(Object.entries(${lookedUpName}).map(([kind, found]) => [kind, (path) => { ` +
+  `const {value, fault} = found[path]; if (fault !== undefined) throw new Error(fault); return value }]))`
 
 /** The JSON value of a literal, literals in arrays and objects included; undefined for anything else. */
 function constantOf(wrapped: ExpressionNode): { value: Json } | undefined {
@@ -200,8 +223,8 @@ function plainPathOf(source: string, place: Place): Parsed | null {
   return isRoot(root, place) ? { tier: 'path', root, keys } : null
 }
 
-/** `root.a["b"][0]`, with or without `?.`; null if it is anything else. */
-function pathOf(node: ExpressionNode): { tier: 'path'; root: string; keys: (string | number)[] } | null {
+/** `start.a["b"][0]`, with or without `?.`; null if a key is computed. */
+function pathOf(node: ExpressionNode): { start: AnyNode; keys: (string | number)[] } | null {
   const keys: (string | number)[] = []
   let at: AnyNode = unwrapped(node)
   while (at.type === 'MemberExpression') {
@@ -210,7 +233,49 @@ function pathOf(node: ExpressionNode): { tier: 'path'; root: string; keys: (stri
     keys.unshift(key)
     at = unwrapped(at.object)
   }
-  return at.type === 'Identifier' ? { tier: 'path', root: at.name, keys } : null
+  return { start: at, keys }
+}
+
+/** `variable('path')`, with or without `await`; null if it is anything else. */
+function lookupOf(node: AnyNode): Lookup | null {
+  const call = node.type === 'AwaitExpression' ? unwrapped(node.argument) : node
+  if (call.type !== 'CallExpression' || call.callee.type !== 'Identifier' || !isLookupKind(call.callee.name)) return null
+  const kind = call.callee.name
+  const [path, ...more] = call.arguments
+  const constant = path && path.type !== 'SpreadElement' && more.length === 0 ? constantOf(path)?.value : undefined
+  if (typeof constant !== 'string') throw notAPath(kind, call)
+  const lookup = { kind, path: constant }
+  const fault = lookupFault(lookup)
+  if (fault !== null) throw new Refusal(fault, call)
+  return lookup
+}
+
+function notAPath(kind: LookupKind, node: AnyNode): Refusal {
+  const prefix = kind === 'variable' ? '$var:' : '$res:'
+  const text = `${kind} is called with a path that is written out, as ${kind}('f/folder/name')`
+  return new Refusal(`${text}; where it is computed, give a step the text '${prefix}' + path as its input`, node)
+}
+
+function isLookupKind(name: string): name is LookupKind {
+  return (lookupKinds as readonly string[]).includes(name)
+}
+
+/** Each once. */
+function lookupsIn(root: AnyNode, declared: ReadonlySet<string>): Lookup[] {
+  const found = new Map<string, Lookup>()
+  const visit = (node: AnyNode): void => {
+    if (node.type === 'Identifier' && isLookupKind(node.name) && !declared.has(node.name)) throw notAPath(node.name, node)
+    const called = node.type === 'CallExpression' && node.callee.type === 'Identifier' && !declared.has(node.callee.name)
+    const lookup = called ? lookupOf(node) : null
+    if (lookup) {
+      found.set(`${lookup.kind} ${lookup.path}`, lookup)
+      return
+    }
+    const skipped = nameOnly(node)
+    for (const child of childrenOf(node)) if (child !== skipped) visit(child)
+  }
+  visit(root)
+  return [...found.values()]
 }
 
 function memberKey(node: AnyNode & { type: 'MemberExpression' }): string | number | undefined {

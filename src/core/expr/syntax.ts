@@ -49,7 +49,7 @@ export function mentionedNames(root: AnyNode): Map<string, AnyNode> {
 }
 
 /** The child of a node that is a mere name: `b` in `a.b`, in `{b: 1}`, in `break b`. */
-function nameOnly(node: AnyNode): AnyNode | null | undefined {
+export function nameOnly(node: AnyNode): AnyNode | null | undefined {
   switch (node.type) {
     case 'MemberExpression':
       return node.computed ? null : node.property

@@ -1,8 +1,10 @@
 // A plan made of a checked flow and its built code. Done once per version and process; pure, given a sandbox.
-import { compileExpression, compileTransform } from '../expr/compile.ts'
-import type { Expression, Sandbox } from '../expr/expression.ts'
+import { compileExpression, compileTransform, constant } from '../expr/compile.ts'
+import type { Expression, Sandbox, Scope } from '../expr/expression.ts'
 import type { Place } from '../expr/names.ts'
-import { assert } from '../errors.ts'
+import { assert, messageOf } from '../errors.ts'
+import type { Json, JsonText } from '../json.ts'
+import { mayName, NotAtHand, type Look } from '../lookups.ts'
 import { languages, type FlowModule, type FlowValue, type InputTransform, type StopAfterIf } from './definition.ts'
 import { soonerOf } from './deletion.ts'
 import { eventKey } from './event.ts'
@@ -21,11 +23,18 @@ export interface Version {
 /** What a suspend that does not say waits, in seconds. */
 const suspendSeconds = 1_800
 
+/** Of a plan that no job runs by. */
+const lookNowhere: Look = () => {
+  throw new Error('nothing is looked up here')
+}
+
 /** `value` has passed parseFlowValue, so no expression in it fails to compile. */
-export function compilePlan(version: Version, sandbox: Sandbox): Plan {
+export function compilePlan(version: Version, sandbox: Sandbox, look: Look = lookNowhere): Plan {
   const { value } = version
   const deleteS = soonerOf(null, value.delete_after_secs)
-  const planner = new Planner(version.built, sandbox, deleteS)
+  const flowEnv = JSON.stringify(value.flow_env ?? {})
+  const envNames = mayName(flowEnv)
+  const planner = new Planner(version.built, sandbox, deleteS, envNames ? value.flow_env : undefined)
   const root = planner.block(value.modules, '$.value.modules')
   const preprocessor = value.preprocessor_module
     ? planner.preprocessor(value.preprocessor_module, '$.value.preprocessor_module')
@@ -38,10 +47,12 @@ export function compilePlan(version: Version, sandbox: Sandbox): Plan {
     kind: version.kind,
     steps: planner.steps,
     root,
-    skipIf: value.skip_expr ? compileExpression(value.skip_expr, sandbox, 'before', '$.value.skip_expr') : null,
+    skipIf: value.skip_expr ? planner.expression(value.skip_expr, 'before', '$.value.skip_expr') : null,
     failure,
     preprocessor,
-    flowEnv: JSON.stringify(value.flow_env ?? {}),
+    flowEnv,
+    envNames,
+    look,
     strict: value.durability === 'strict',
     sharesFolder: value.same_worker ?? false,
     turns: turnRuleOf(value),
@@ -58,12 +69,15 @@ class Planner {
   readonly steps: PlanStep[] = []
   readonly #built: Built
   readonly #sandbox: Sandbox
+  /** The flow_env, if it names variables or resources. */
+  readonly #env: Json | undefined
   /** Of what is around the step that is planned. */
   #deleteS: number | null
 
-  constructor(built: Built, sandbox: Sandbox, deleteS: number | null) {
+  constructor(built: Built, sandbox: Sandbox, deleteS: number | null, env: Json | undefined) {
     this.#built = built
     this.#sandbox = sandbox
+    this.#env = env
     this.#deleteS = deleteS
   }
 
@@ -83,13 +97,13 @@ class Planner {
       run,
       apart: apartOf(module),
       inputs: this.#inputs(module, at),
-      skipIf: skipIf ? this.#expression(skipIf.expr, 'before', `${at}.skip_if.expr`) : null,
+      skipIf: skipIf ? this.expression(skipIf.expr, 'before', `${at}.skip_if.expr`) : null,
       stopAfterIf: this.#stop(module.stop_after_if, `${at}.stop_after_if`),
       stopAfterAllIf: this.#stop(module.stop_after_all_iters_if, `${at}.stop_after_all_iters_if`),
       sleep: this.#number(module.sleep, 'after', `${at}.sleep`),
       suspend: this.#suspend(module, `${at}.suspend`),
       retry: retry && (retry.constant?.attempts || retry.exponential?.attempts) ? retry : null,
-      retryIf: retry?.retry_if ? this.#expression(retry.retry_if.expr, 'after', `${at}.retry.retry_if.expr`) : null,
+      retryIf: retry?.retry_if ? this.expression(retry.retry_if.expr, 'after', `${at}.retry.retry_if.expr`) : null,
       continueOnError: module.continue_on_error ?? false,
       timeout: this.#number(module.timeout, 'after', `${at}.timeout`),
       cacheMs: module.cache_ttl ? module.cache_ttl * 1_000 : null,
@@ -99,7 +113,7 @@ class Planner {
 
   /** Gets the event, whatever its inputs say. */
   preprocessor(module: FlowModule, at: string): PlanStep {
-    const expression = this.#expression(`flow_input[${JSON.stringify(eventKey)}]`, 'before', at)
+    const expression = this.expression(`flow_input[${JSON.stringify(eventKey)}]`, 'before', at)
     return Object.assign(this.step(module, at), { inputs: [{ name: 'event', expression }] })
   }
 
@@ -121,7 +135,7 @@ class Planner {
       case 'forloopflow':
         return {
           kind: 'loop',
-          iterator: compileTransform(value.iterator, this.#sandbox, 'before', `${at}.iterator`),
+          iterator: this.#transform(value.iterator, 'before', `${at}.iterator`),
           body: this.block(value.modules, `${at}.modules`),
           skipFailures: value.skip_failures ?? false,
           parallel: value.parallel ?? false,
@@ -142,7 +156,7 @@ class Planner {
         return {
           kind: 'choice',
           branches: value.branches.map((branch, index) => ({
-            when: this.#expression(branch.expr, 'before', `${at}.branches[${index}].expr`),
+            when: this.expression(branch.expr, 'before', `${at}.branches[${index}].expr`),
             body: this.block(branch.modules, `${at}.branches[${index}].modules`),
           })),
           otherwise: this.block(value.default, `${at}.default`),
@@ -161,16 +175,32 @@ class Planner {
 
   #inputs(module: FlowModule, at: string): PlanStep['inputs'] {
     if (module.mock?.enabled || !('input_transforms' in module.value)) return []
-    return Object.entries(module.value.input_transforms).map(([name, transform]) => ({
-      name,
-      expression: compileTransform(transform, this.#sandbox, 'before', `${at}.value.input_transforms.${name}`),
-    }))
+    return Object.entries(module.value.input_transforms).map(([name, transform]) => {
+      const expression = this.#transform(transform, 'before', `${at}.value.input_transforms.${name}`)
+      // What only names a value goes on as the name, and is resolved where the step's code is called: no record has it.
+      const { unresolved, source } = expression
+      return { name, expression: unresolved === null ? this.#input(name, expression) : constant(unresolved, source) }
+    })
+  }
+
+  /** Says which input it is that names what there is not. */
+  #input(name: string, expression: Expression): Expression {
+    const { lookups, roots } = expression.uses
+    if (lookups.length === 0 && !(this.#env !== undefined && roots.includes('flow_env'))) return expression
+    const text = (scope: Scope): JsonText => {
+      try {
+        return expression.text(scope)
+      } catch (error) {
+        throw error instanceof NotAtHand ? error : new Error(`input "${name}": ${messageOf(error)}`)
+      }
+    }
+    return { ...expression, text }
   }
 
   #stop(stop: StopAfterIf | undefined, at: string): Stop | null {
     if (!stop) return null
     return {
-      expression: this.#expression(stop.expr, 'after', `${at}.expr`),
+      expression: this.expression(stop.expr, 'after', `${at}.expr`),
       skipIfStopped: stop.skip_if_stopped ?? false,
       errorMessage: stop.error_message ?? null,
       includeResult: stop.error_include_result ?? false,
@@ -184,7 +214,7 @@ class Planner {
       events: suspend.required_events,
       // Whoever may not be the one who started it, or has to be in a group, has to say who they are.
       by: suspend.self_approval_disabled ? 'other' : suspend.user_auth_required || groups ? 'member' : 'anyone',
-      groups: groups ? compileTransform(groups, this.#sandbox, 'after', `${at}.user_groups_required`) : null,
+      groups: groups ? this.#transform(groups, 'after', `${at}.user_groups_required`) : null,
       timeoutMs: (suspend.timeout ?? suspendSeconds) * 1_000,
       goesOn: suspend.continue_on_disapprove_timeout ?? false,
       onTimeout: suspend.on_timeout ? JSON.stringify(suspend.on_timeout.value) : null,
@@ -192,15 +222,19 @@ class Planner {
     }
   }
 
-  #expression(source: string, place: Place, at: string): Expression {
-    return compileExpression(source, this.#sandbox, place, at)
+  expression(source: string, place: Place, at: string): Expression {
+    return compileExpression(source, this.#sandbox, place, at, this.#env)
+  }
+
+  #transform(transform: InputTransform, place: Place, at: string): Expression {
+    return compileTransform(transform, this.#sandbox, place, at, this.#env)
   }
 
   /** A number, or a transform that gives one. */
   #number(value: InputTransform | number | undefined, place: Place, at: string): Expression | null {
     if (value === undefined) return null
     const transform = typeof value === 'number' ? { type: 'static' as const, value } : value
-    return compileTransform(transform, this.#sandbox, place, at)
+    return this.#transform(transform, place, at)
   }
 }
 

@@ -8,6 +8,7 @@ import type { UserError } from '../errors.ts'
 import type { Scope } from '../expr/expression.ts'
 import type { Json, JsonText } from '../json.ts'
 import { noGroups } from './groups.ts'
+import { resolved, type Look } from '../lookups.ts'
 import type { Block, Plan, PlanStep } from './plan.ts'
 import type { Approval, PickKind } from './records.ts'
 import type { Ask, Workflow } from './workflow.ts'
@@ -155,7 +156,12 @@ export class Cursor implements Scope {
   }
 
   flowEnvText(): JsonText {
-    return this.frame.plan.flowEnv
+    const { flowEnv, envNames, look } = this.frame.plan
+    return envNames ? resolved(flowEnv, look) : flowEnv
+  }
+
+  get look(): Look {
+    return this.frame.plan.look
   }
 
   errorText(): JsonText | undefined {

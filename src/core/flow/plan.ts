@@ -5,6 +5,7 @@
 //   P4. Pure and immutable: shared by all jobs of the version.
 import type { Expression } from '../expr/expression.ts'
 import type { JsonText } from '../json.ts'
+import type { Look } from '../lookups.ts'
 import type { Language, Retry, RuntimeName } from './definition.ts'
 import type { TurnRule } from './turns.ts'
 
@@ -169,6 +170,10 @@ export interface Plan {
   /** Runs first in a job that an event started (eventOf). */
   preprocessor: PlanStep | null
   flowEnv: JsonText
+  /** It names variables or resources. */
+  envNames: boolean
+  /** What variables and resources of the workspace are worth now. */
+  look: Look
   strict: boolean
   /** Its steps share a folder: runner/shared_folder.ts. */
   sharesFolder: boolean

@@ -5,8 +5,9 @@
 //   V3. Nothing that changes what a flow does is ignored: what this version does not run is refused by name (unsupported.ts).
 //       What only a user interface reads, and fields nobody knows, are kept as they came.
 import { parseExpression, type Parsed } from '../expr/parse.ts'
-import type { Place, Root } from '../expr/names.ts'
+import type { Place } from '../expr/names.ts'
 import { assertStorable, pathOf, type Json } from '../json.ts'
+import { lookupFault, lookupIn } from '../lookups.ts'
 import type { Limits } from '../limits.ts'
 import { retryAttemptsMax, retrySecondsMax } from '../job/retry.ts'
 import { languages, reservedStepIds, type Flow, type FlowModule, type FlowValue, type InputTransform } from './definition.ts'
@@ -148,7 +149,7 @@ export function checkQueueing(fields: Fields, at: string, faults: Faults): void 
   if (!faults.text(fields, 'ordering_key', at)) return
   const here = `${at}.ordering_key`
   faults.catching(() => {
-    const others = rootsIn(parseExpression(fields.ordering_key as string, 'before', here)).filter((root) => root !== 'flow_input')
+    const others = namesIn(parseExpression(fields.ordering_key as string, 'before', here)).filter((name) => name !== 'flow_input')
     if (others.length > 0)
       faults.add(here, `only flow_input is there when a job is accepted, not ${others.join(', ')}`, ['flow_input'])
   })
@@ -169,8 +170,17 @@ function doesNothing(field: string, needs: string, at: string, faults: Faults): 
   faults.add(pathOf(at, field), `does nothing without ${needs}`, [needs])
 }
 
-function rootsIn(parsed: Parsed): Root[] {
-  return parsed.tier === 'constant' ? [] : parsed.tier === 'path' ? [parsed.root] : parsed.roots
+function namesIn(parsed: Parsed): string[] {
+  switch (parsed.tier) {
+    case 'constant':
+      return []
+    case 'path':
+      return [parsed.root]
+    case 'lookup':
+      return [parsed.lookup.kind]
+    case 'code':
+      return [...parsed.roots, ...new Set(parsed.lookups.map(({ kind }) => kind))]
+  }
 }
 
 function keyOf(fields: Fields, name: string, at: string, faults: Faults): string | undefined {
@@ -476,14 +486,11 @@ function checkTransform(transform: unknown, place: Place, at: string, faults: Fa
   }
 }
 
-/** `$res:` and `$var:` stand for what is stored elsewhere, also deep inside a value. */
+/** `$res:` and `$var:` stand for what the workspace keeps, also deep inside a value. That it is there is seen when it is needed. */
 function checkStatic(value: unknown, at: string, faults: Faults): void {
-  if (typeof value === 'string' && /^\$(res|var):/.test(value)) {
-    faults.add(
-      at,
-      `this version does not look up ${JSON.stringify(value.slice(0, 80))}; pass the value as a flow input or write it here`,
-    )
-  }
+  const lookup = typeof value === 'string' ? lookupIn(value) : null
+  const fault = lookup && lookupFault(lookup)
+  if (fault) faults.add(at, fault)
   if (value === null || typeof value !== 'object') return
   for (const [key, inner] of Object.entries(value)) {
     checkStatic(inner, Array.isArray(value) ? `${at}[${key}]` : pathOf(at, key), faults)

@@ -3,7 +3,7 @@ import { Type, type Static } from 'typebox'
 import { EngineError } from '../../core/errors.ts'
 import { archiveFlow, deleteFlow, findFlow, getFlow, listFlows, type FlowListRow, type ListOptions } from '../../store/flows.ts'
 import { objectText } from '../job_view.ts'
-import { byPath, inWorkspace, sendJson, type Access, type App, type ServerParts } from '../parts.ts'
+import { byPath, inWorkspace, sendJson, unrenamed, type Access, type App, type ServerParts } from '../parts.ts'
 
 const read: Access = { domain: 'flows', action: 'read' }
 const write: Access = { domain: 'flows', action: 'write' }
@@ -66,14 +66,7 @@ export function flowRoutes(app: App, { db, deployer, runnables }: ServerParts): 
     { config: { access: write }, schema: { summary: 'Deploy a new version of a flow', tags, params: byPath, body: document } },
     async (request, reply) => {
       const { ws: workspaceId, '*': path } = request.params
-      const named = request.body.path
-      if (named !== undefined && named !== path) {
-        throw new EngineError(
-          'E_INVALID',
-          `$.path is "${named}", but the flow is "${path}"; a flow is not renamed by updating it`,
-          { at: '$.path' },
-        )
-      }
+      unrenamed('flow', path, request.body.path)
       await deployer.deployFlow({ workspaceId, path, document: request.body, by: request.identity.username, mustExist: true })
       runnables.forget(workspaceId, path)
       return reply.send(path)

@@ -8,6 +8,7 @@ import { newJobId, type NewJob } from '../../store/jobs.ts'
 import { argsOfArray, argsOfLines } from '../args.ts'
 import { byPath, inWorkspace, sendJson, uuidOf, type Access, type App, type Request, type ServerParts } from '../parts.ts'
 import { measuredTarget, previewOf, taskOf } from '../previews.ts'
+import { assertMayName } from '../naming.ts'
 import { accept, argsOf, argsOfWebhook, assertQueueLimit, isWebhook, newJobOf, targetOf } from '../run_request.ts'
 import type { RunnableName } from '../runnables.ts'
 
@@ -215,6 +216,7 @@ function jobsOf(request: Request, target: Parameters<typeof newJobOf>[1], batch:
   const wraps = isWebhook(request, target)
   return batch.map((args, i) => {
     const job: NewJob = { ...first, id: newJobId(), args: wraps ? argsOfWebhook(request, args) : args }
+    assertMayName(request.identity, job.args, `$[${i}]`)
     if (target.turns !== null) job.turn = target.turns.turnOf(args)
     if (key !== undefined) job.key = `${key}/${i}`
     return job

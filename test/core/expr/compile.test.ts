@@ -19,6 +19,7 @@ const scope = scopeOf({
   results: { a: { z: 4, list: [5, 6] }, 'my-step': 'text', none: null },
   previous_result: { error: { message: 'it broke' } },
   flow_env: { REGION: { name: 'eu' } },
+  looked_up: { 'variable f/a/key': 'k', 'resource f/db': { host: 'h', key: '$var:f/a/key' }, 'variable f/none': null },
 })
 
 const cases: [source: string, tier: Parsed['tier'], value: Json][] = [
@@ -66,6 +67,18 @@ const cases: [source: string, tier: Parsed['tier'], value: Json][] = [
   ['resume', 'path', null],
   ['resumes', 'path', []],
   ['flow_input.iter.value', 'path', null],
+  // lookups
+  ["variable('f/a/key')", 'lookup', 'k'],
+  ['await variable("f/a/key")', 'lookup', 'k'],
+  ['(await resource(`f/db`)).host', 'lookup', 'h'],
+  ['resource("f/db")["key"].length', 'lookup', 1],
+  ['resource("f/db")', 'lookup', { host: 'h', key: 'k' }],
+  ['variable("f/a/key") + "!"', 'code', 'k!'],
+  ['`${resource("f/db").host}:${await variable("f/a/key")}:${flow_input.x}`', 'code', 'h:k:1'],
+  ['flow_input.x ? variable("f/a/key") : variable("f/none")', 'code', 'k'],
+  ['try { return variable("f/none") } catch (fault) { return fault.message }', 'code', 'variable f/none: there is none'],
+  ['const variable = (x) => x; return variable(1)', 'code', 1],
+  ['{variable: flow_input.variable ?? 2}', 'code', { variable: 2 }],
   // paths over what is not there
   ['flow_input.y', 'path', null],
   ['flow_input.y.z[3].q', 'path', null],
@@ -128,10 +141,14 @@ const faults: [source: string, message: string][] = [
   ['[1].map(y => z)', "unknown name 'z'"],
   ['process.env', "unknown name 'process'"],
   ['typeof require', "unknown name 'require'"],
-  ['await variable("u/a")', 'does not read variables'],
+  ['variable', "as variable('f/folder/name'); where it is computed, give a step the text '$var:' + path"],
+  ['resource("f/" + flow_input.x)', 'resource is called with a path that is written out'],
+  ['[1].map(variable)', 'is called with a path that is written out'],
+  ['variable("f/a", 2)', 'is called with a path that is written out'],
+  ['variable("../a")', '"../a" is no path of a variable'],
   ['flow_job_id', 'the code of a step has it as WM_FLOW_JOB_ID'],
   ['[error.message, started_at]', 'the error handler of the workspace is given it'],
-  ['resource("u/a").host', 'does not read resources'],
+  ['resource("").host', '"" is no path of a resource'],
   ['result.x', 'result exists only in stop_after_if'],
   ['import("fs")', 'import and export are not available'],
   ['import fs from "fs"; return 1', 'import and export are not available'],
@@ -327,4 +344,44 @@ test("any text is an expression that runs, or fails as the user's, or is refused
     }),
     { numRuns: 3_000 },
   )
+})
+
+describe('what is looked up', () => {
+  const compile = (source: string) => compileExpression(source, sandbox, 'before', '$')
+
+  test('is asked for all at once, and not again once it is there', () => {
+    const text = 'variable("f/x") + resource("f/y") + variable("f/x")'
+    const asked = { kind: 'variable', path: 'f/x' }
+    expect(() => compile(text).text(scope)).toThrow(
+      expect.objectContaining({ lookups: [asked, { kind: 'resource', path: 'f/y' }] }),
+    )
+    const there = scopeOf({ looked_up: { 'variable f/x': 'x', 'resource f/y': 'y' } })
+    expect(compile(text).value(there)).toBe('xyx')
+  })
+
+  test('makes an expression impure, and fails it if there is none', () => {
+    for (const source of ['variable("f/none")', 'variable("f/none") + 1']) {
+      expect(compile(source).pure).toBe(false)
+      expect(() => compile(source).value(scope)).toThrow('variable f/none: there is none')
+    }
+  })
+
+  test('may be left to whoever resolves it later, where it is a whole value', () => {
+    expect(compile('await variable("f/a/key")').unresolved).toBe('"$var:f/a/key"')
+    expect(compile('resource("f/db").host').unresolved).toBe(null)
+    const fixed = compileTransform({ type: 'static', value: { a: ['$res:f/db'] } }, sandbox, 'before', '$')
+    expect(fixed).toMatchObject({ pure: false, unresolved: '{"a":["$res:f/db"]}' })
+    expect(fixed.value(scope)).toEqual({ a: [{ host: 'h', key: 'k' }] })
+  })
+
+  test('is found by the way through a flow_env that names it', () => {
+    const env = { plain: [1], db: '$res:f/db', deep: { key: '$var:f/a/key' } }
+    const into = (source: string) => compileExpression(source, sandbox, 'before', '$', env)
+    expect(into('flow_env.plain[0]')).toMatchObject({ pure: true, unresolved: null })
+    expect(into('flow_env.db')).toMatchObject({ pure: false, unresolved: '"$res:f/db"' })
+    expect(into('flow_env.deep').value(scope)).toEqual({ key: 'k' })
+    expect(into('flow_env.db.host').value(scope)).toBe('h')
+    expect(into('flow_env.db.host.none').value(scope)).toBe(null)
+    expect(into('flow_env.none.host').value(scope)).toBe(null)
+  })
 })

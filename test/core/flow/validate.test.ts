@@ -205,18 +205,23 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     "unknown name 'foo'; known here: flow_input, results",
   ],
   [
-    'an expression over a variable',
-    flow([step('a', {}, { input_transforms: { x: js('variable("u/a")') } })]),
+    'an expression over a variable whose path is computed',
+    flow([step('a', {}, { input_transforms: { x: js('variable("u/" + flow_input.x)') } })]),
     '$.value.modules[0].value.input_transforms.x.expr',
-    'does not read variables',
+    'called with a path that is written out',
   ],
   [
-    'a reference to a resource',
-    flow([step('a', {}, { input_transforms: { x: { type: 'static', value: { db: ['$res:u/db'] } } } })]),
+    'a resource of no path',
+    flow([step('a', {}, { input_transforms: { x: { type: 'static', value: { db: ['$res:u/d b'] } } } })]),
     '$.value.modules[0].value.input_transforms.x.value.db[0]',
-    'does not look up "$res:u/db"',
+    '"u/d b" is no path of a resource',
   ],
-  ['a reference in flow_env', flow([], { flow_env: { KEY: '$var:u/key' } }), '$.value.flow_env.KEY', 'does not look up'],
+  [
+    'a variable of no path in flow_env',
+    flow([], { flow_env: { KEY: '$var:' } }),
+    '$.value.flow_env.KEY',
+    'is no path of a variable',
+  ],
   // options of modules
   [
     'skip_if without expr',
