@@ -68,6 +68,8 @@ export interface Limits {
   journalAfterMs: number
   /** A retry that waits longer gives its worker slot back. */
   parkAfterMs: number
+  /** A job that waits for its parts stays with its worker so long per record that it has, before it is given back. */
+  lingerRecordMs: number
   /** The longest wait of a job: a year and a day. */
   waitMsMax: number
   leaseMs: number
@@ -159,6 +161,8 @@ export const defaultLimits: Limits = {
   answersInFlightMax: 200,
   journalAfterMs: 200,
   parkAfterMs: 1_000,
+  // Twenty times what it takes to read and fold a record again.
+  lingerRecordMs: 0.2,
   waitMsMax: 366 * 86_400_000,
   leaseMs: 15_000,
   heartbeatMs: 400,

@@ -1,5 +1,6 @@
 // Claims: takes ready jobs of the worker's tags in batches, whenever there may be some and there is room.
-//   C1. One claim under way at a time, on a connection of its own. Held jobs never exceed the window.
+//   C1. One claim under way at a time, on a connection of its own. Held jobs never exceed the window, but for those that linger
+//       (runs.ts): as many again, which may have work again.
 //   C2. A tag is asked when it was notified, when its last claim came back full, or when the poll is due; so a lost
 //       notification delays a job by pollMs at most, and an empty queue is not asked again and again.
 //   C3. The window follows the work (Little's law): about windowMs of what the worker finishes, so that held jobs are young
@@ -52,6 +53,8 @@ export function createClaims(parts: {
   tags: () => readonly string[]
   /** Jobs held now. */
   held: () => number
+  /** Those of them that take no place. */
+  lingering: () => number
   /** What they are: by this claim or another. */
   known: () => { id: string; epoch: number }[]
   /** Calls that the runners at work can have in hand at a time. */
@@ -117,7 +120,11 @@ export function createClaims(parts: {
   }
 
   function room(): number {
-    return Math.floor(window) - parts.held()
+    return Math.floor(window) - busy()
+  }
+
+  function busy(): number {
+    return parts.held() - parts.lingering()
   }
 
   function ready(): boolean {
@@ -125,7 +132,7 @@ export function createClaims(parts: {
     if (suspect !== 'none') return suspectTurn()
     if (wanted.size === 0) return false
     const free = room()
-    return free > 0 && (free >= Math.min(window * roomShareMin, limits.claimJobsMax) || parts.held() === 0)
+    return free > 0 && (free >= Math.min(window * roomShareMin, limits.claimJobsMax) || busy() === 0)
   }
 
   function pump(): void {

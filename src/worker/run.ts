@@ -71,6 +71,12 @@ export class Run implements Finished {
   keeping: (() => void)[] | null = null
   /** It is on its way to be parked. */
   parking = false
+  /** Whether it only waits will be looked at when what runs now is through. */
+  settling = false
+  /** Until when it lingers (R4 of runs.ts). */
+  linger: Timer | null = null
+  /** It was claimed again: what came for it before it was held here was told to nobody. */
+  behind = false
   /** By the monotonic clock; null: not at all. */
   parkUntilMs: number | null = null
   /** So many signals more make it ready before that; 0: none do. */

@@ -4,6 +4,8 @@
 //   R3. Pipelined: a record is journaled once its job is older than journalAfterMs, and before anything that waits.
 //       Strict: every result is durable before the next step starts.
 //   R4. A job that only waits, and longer than parkAfterMs, is given back with the times it waits for: no slot, no memory.
+//       One that waits for its parts lingers before: in memory, in no slot, as long as its next claim would be dear. The ends of
+//       parts that come meanwhile are taken as they come, or its journal would be read and folded once for each of them.
 //   R5. The record that a step has become jobs (a loop that is spread, a step apart) becomes durable in one statement with them:
 //       all before it is durable then, and nothing behind it.
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
@@ -36,7 +38,7 @@ import { loadedPart, type LoadedPlan, type LoadedStep, type Plans } from './plan
 import type { References } from './references.ts'
 import type { WorkerCounters } from './report.ts'
 import type { Tracing } from './tracing.ts'
-import { JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd } from './run.ts'
+import { JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd, type Wait } from './run.ts'
 
 export interface RunsParts {
   clock: Clock
@@ -64,6 +66,10 @@ export interface RunsParts {
   /** Parts of jobs held here are not needed any more. Never rejects. */
   quitParts(quits: PartsQuit[]): Promise<void>
   onDropped(run: Run): void
+  /** As many as it may hold besides: jobs are as large as they are. */
+  lingeringMax(): number
+  /** It lingers (R4) from now on. */
+  onLinger(run: Run): void
   /** A bug of ours was met while driving this job: logs it, and gives the id under which the log has it. */
   fault(run: Run, error: unknown): string
 }
@@ -71,6 +77,8 @@ export interface RunsParts {
 export interface Runs {
   /** Jobs held: claimed, not yet committed or given back. */
   held(): number
+  /** Those of them that linger. */
+  lingering(): number
   get(jobId: string): Run | undefined
   /** `past`: what is known of a job that was held before; null for the others. */
   start(job: ClaimedJob, plan: LoadedPlan, past: JobPast | null): void
@@ -96,6 +104,7 @@ const journalTickMs = 50
 export function createRuns(parts: RunsParts): Runs {
   const { clock, limits, pool, plans, committer, counters } = parts
   const runs = new Map<string, Run>()
+  const lingering = new Set<Run>()
   const driver: Driver = { nowMs: clock.nowMs, take, say, progress, asked, checkpointed }
   const journalEnds: JournalEnds = { durable, refused: drop, unstorable }
   /** It is no longer held. False if it left before: a dropped run whose commit is answered late, say. */
@@ -223,6 +232,7 @@ export function createRuns(parts: RunsParts): Runs {
       if (ms !== undefined) effect.ms = Math.max(0, ms)
       else if (run.job.waited && effect.e === 'sleep') effect.ms = 0
     }
+    run.behind = true
     carryOut(run, outstanding)
     signal(past.signals)
     settle(run) // not before: what has come meanwhile may be what it waits for
@@ -260,6 +270,7 @@ export function createRuns(parts: RunsParts): Runs {
     }
     if (run.over) return
     run.parking = false
+    if (run.linger !== null) stir(run)
     const effects: Effect[] = []
     if (record.k === 'ok' || record.k === 'err') {
       counters.stepsFinished += 1
@@ -431,7 +442,14 @@ export function createRuns(parts: RunsParts): Runs {
   function settle(run: Run): void {
     // What makes parts needless is durable first, or the job could come to need them again after a crash.
     if ((run.quits || run.spreads) && !run.over) journal(run, null)
-    if (run.waits) parkIfIdle(run)
+    if (run.waits && !run.settling) {
+      // Not for each of many that come at once: all waits are looked at.
+      run.settling = true
+      clock.soon(() => {
+        run.settling = false
+        parkIfIdle(run)
+      })
+    }
   }
 
   /** A loop's iterations become jobs: their texts go with the record (R5). */
@@ -808,23 +826,67 @@ export function createRuns(parts: RunsParts): Runs {
 
   /** A job that does nothing but wait is given back, if it is long. */
   function parkIfIdle(run: Run): void {
+    if (run.over) return
     const waits = run.waits!
+    forgetOver(run, waits)
+    if (waits.size > 0 && isIdle(run) && !linger(run, waits)) startParking(run)
+  }
+
+  function forgetOver(run: Run, waits: Map<number, Wait>): void {
     for (const [id, one] of waits) {
       if (isWaiting(run, one.cursor) && one.key === keyOf(one.cursor)) continue
       one.timer.cancel()
       waits.delete(id)
     }
-    if (run.over || run.held || run.quits || waits.size === 0 || run.calls.length > 0 || run.loading > 0) return
-    if (run.folder !== '') return // it would not be there any more
+  }
+
+  /** Does it wait only, and for so long that it is given back? */
+  function isIdle(run: Run): boolean {
+    if (run.held || run.quits || run.calls.length > 0 || run.loading > 0) return false
+    if (run.folder !== '') return false // it would not be there any more
     let untilMs = Infinity
     let wanted = 0
-    for (const one of waits.values()) {
+    for (const one of run.waits!.values()) {
       untilMs = Math.min(untilMs, one.untilMs)
       if (one.wanted > 0) wanted = wanted === 0 ? one.wanted : Math.min(wanted, one.wanted)
     }
-    if (untilMs - clock.monotonicMs() <= (wanted === 0 ? limits.parkAfterMs : soonMs)) return
+    if (untilMs - clock.monotonicMs() <= (wanted === 0 ? limits.parkAfterMs : soonMs)) return false
     run.parkUntilMs = untilMs
     run.wanted = wanted
+    return true
+  }
+
+  /** False: it waits for no parts, or is as well given back at once. */
+  function linger(run: Run, waits: ReadonlyMap<number, Wait>): boolean {
+    stir(run)
+    const ms = Math.min(limits.lingerRecordMs * run.records.length, limits.parkAfterMs)
+    if (closing || ms < lingerMsMin || lingering.size >= parts.lingeringMax()) return false
+    if (![...waits.values()].some(({ untilMs }) => untilMs === Infinity)) return false
+    lingering.add(run)
+    run.linger = clock.after(ms, () => {
+      stir(run)
+      startParking(run)
+    })
+    parts.onLinger(run)
+    return true
+  }
+
+  /** It does not linger any more. */
+  function stir(run: Run): void {
+    if (run.linger === null) return
+    run.linger.cancel()
+    run.linger = null
+    lingering.delete(run)
+  }
+
+  /** What is waited for is waited for elsewhere, or no more. */
+  function stopWaits(run: Run): void {
+    if (run.waits === null) return
+    for (const one of run.waits.values()) one.timer.cancel()
+    stir(run)
+  }
+
+  function startParking(run: Run): void {
     run.parking = true
     journal(run, parkStill)
   }
@@ -974,6 +1036,7 @@ export function createRuns(parts: RunsParts): Runs {
 
   return {
     held: () => runs.size,
+    lingering: () => lingering.size,
     get: (jobId) => runs.get(jobId),
     start,
     signal,
@@ -991,6 +1054,9 @@ export function createRuns(parts: RunsParts): Runs {
 
 /** A wait that is over, or nearly: its timer is about to say so, and to park it would end in parking it again. */
 const soonMs = 20
+
+/** Lingering for less is no gain: to be given back and claimed again takes about as long. */
+const lingerMsMin = 5
 
 /** Node's timers hold no more. */
 const timerMsMax = 2 ** 31 - 1
@@ -1038,11 +1104,6 @@ function sharesFolder(cursor: Cursor): boolean {
 
 function isWaiting(run: Run, cursor: Cursor): boolean {
   return waitKinds.includes(cursor.phase) && isAlive(run.state!, cursor)
-}
-
-/** What is waited for is waited for elsewhere, or no more. */
-function stopWaits(run: Run): void {
-  if (run.waits) for (const one of run.waits.values()) one.timer.cancel()
 }
 
 function bind(cursor: Cursor, inputs: LoadedStep['inputs']): JsonText {

@@ -223,6 +223,13 @@ export function createWorker(parts: WorkerParts): Worker {
         left(run)
         claims.pump() // a job that was given back makes room
       },
+      lingeringMax: () => claims.window(),
+      onLinger: (run) => {
+        claims.pump()
+        if (!run.behind) return
+        run.behind = false
+        readSignalsOf([run.id]).catch((error: unknown) => log.warn({ err: error }, 'signals not yet seen'))
+      },
       fault: (run, error) => {
         const id = randomUUID()
         log.error({ err: error, fault: id, job: run.id }, 'a bug met while running a job')
@@ -239,6 +246,7 @@ export function createWorker(parts: WorkerParts): Worker {
       workerId,
       tags: () => tags,
       held: () => held.held() + starting.size,
+      lingering: () => held.lingering(),
       known: () => [...starting, ...held.all()],
       capacity: () => pool.capacity(),
       full: () => committer.backlogBytes() > limits.commitBacklogBytesMax || committer.logBytes() > limits.logBacklogBytesMax / 2,

@@ -176,8 +176,8 @@ export const mutants: readonly Mutant[] = [
   }),
   mutant('answers-not-looked-at', 'a job that was answered is parked again before its answers are taken', {
     file: 'src/worker/runs.ts',
-    find: '    carryOut(run, outstanding)\n',
-    replace: '    act(run, outstanding)\n',
+    find: '    signal(past.signals)\n',
+    replace: '',
   }),
   mutant('time-over-unseen', 'a job whose wait for answers has taken too long is not woken', {
     file: memory,

@@ -237,6 +237,8 @@ export class Oracle {
       )
     }
     if (journal.length > 0) this.#world.mark('finished with a journal')
+    if (claim?.times === 1 && told.some(({ k, n }) => k === 'signal' && (n ?? 0) < 0))
+      this.#world.mark('joined while it lingered')
   }
 
   #partDone(row: DoneRow, part: JobRow): void {

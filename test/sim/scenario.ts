@@ -46,6 +46,7 @@ const limits: Limits = {
   resultBytesMax: 1 << 20,
   partItemsMax: partItems,
   partsAtOnceMax: partsAtOnce,
+  lingerRecordMs: 30,
 }
 const clientGivesUpMs = 2_500
 

@@ -50,6 +50,7 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'finished with answers',
     'spread',
     'joined',
+    'joined while it lingered',
     'others have the same turn',
     'in a window of time',
     'in its turn',

@@ -3,15 +3,14 @@ import { beforeAll, expect, test } from 'vitest'
 import { auditDatabase } from '../../src/store/audit.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { each, flow as callFlow, give, script, withValue } from '../flows/cases.ts'
-import { testEngine, ts, type Done, type Engine } from '../support/engine.ts'
+import { testEngine, ts, type Done, type Engine, type TestWorker } from '../support/engine.ts'
 import { mostAtOnce, type Span } from '../support/overlap.ts'
 
 let engine: Engine
+let workers: TestWorker[]
 beforeAll(async () => {
   engine = await testEngine()
-  await engine.work()
-  await engine.work()
-  await engine.work([], { tags: ['gpu'] })
+  workers = await Promise.all([engine.work(), engine.work(), engine.work([], { tags: ['gpu'] })])
 })
 
 const timedCode = `export async function main(n = 0) {
@@ -191,7 +190,9 @@ test('a step whose job is canceled by hand fails with that', async () => {
   expect(await partsOf(id)).toMatchObject([{ status: 'canceled' }])
 }, 30_000)
 
-test('a thousand iterations of a step that is a job', async () => {
+const claimed = (): number => workers.reduce((sum, { worker }) => sum + worker.counters.jobsClaimed, 0)
+
+test('a thousand iterations of a step that is a job: theirs is not claimed again for each of them', async () => {
   const count = 1_000
   const step = withValue(give('b', 'flow_input.iter.value'), { concurrent_limit: 50 })
   const flow = await engine.deploy(
@@ -203,11 +204,24 @@ test('a thousand iterations of a step that is a job', async () => {
     {},
     false,
   )
+  const before = claimed()
   const beganMs = performance.now()
   const done: Done = await engine.run(flow)
   console.log(`${count} steps that are jobs: ${Math.round(performance.now() - beganMs)} ms`)
   expect(done).toMatchObject({ status: 'success', result: Array.from({ length: count }, (_, i) => i) })
+  expect(claimed() - before - count).toBeLessThan(count / 20)
 }, 120_000)
+
+test('a job that lingers until its steps are over takes no place of its worker', async () => {
+  const items = [1, 2, 3, 4]
+  const step = withValue(give('b', 'flow_input.iter.value'), { concurrent_limit: 50 })
+  const flow = await engine.deploy('apart/lingers', [each('l', 'flow_input.items', [step], { parallel: true })])
+  const limits = { lingerRecordMs: 600_000, parkAfterMs: 600_000 }
+  const { worker, stop } = await engine.work([flow], { concurrency: 1, limits })
+  expect(await engine.run(flow, { items })).toMatchObject({ status: 'success', result: items })
+  expect(worker.counters.jobsClaimed).toBe(1 + items.length)
+  await stop()
+}, 30_000)
 
 test('the audit finds nothing', async () => {
   expect(await broken()).toEqual([])
