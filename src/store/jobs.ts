@@ -132,6 +132,12 @@ export async function appendJournal(on: Queryable, workerId: number, batch: Json
   return strangers.map((row) => row.id)
 }
 
+/** `batch`: a JSON array of {id, epoch, waits}; the waits as ReleasedWait. Gives the ids that were no longer ours. */
+export async function keepWaits(on: Queryable, workerId: number, batch: JsonText): Promise<string[]> {
+  const strangers = await run<{ id: string }>(on, 'keep_waits', [workerId, batch])
+  return strangers.map((row) => row.id)
+}
+
 /**
  * Writes of a worker that matched nothing, for the audit; nothing happens unless audit mode is on. `resent`: the same write was sent
  * before, and its reply did not come.

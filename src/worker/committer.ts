@@ -11,7 +11,7 @@ import { messageOf } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Clock } from '../store/clock.ts'
 import { blamesRows, isOutage, type Database } from '../store/db.ts'
-import { appendJournal, appendLogs, finishJobs, finishWaited, recordRefusals, type LogPiece } from '../store/jobs.ts'
+import { appendJournal, appendLogs, finishJobs, finishWaited, keepWaits, recordRefusals, type LogPiece } from '../store/jobs.ts'
 import { spreadJobs } from '../store/parts.ts'
 import { someOf, type WorkerCounters, type WorkerLog } from './report.ts'
 
@@ -33,12 +33,12 @@ export interface Finished {
   committed(refused: boolean, told: boolean): void
 }
 
-/** A record on its way to job_journal. */
+/** A record on its way to job_journal, or waits of a job on their way to job_wait. */
 export interface Journaled {
   readonly id: string
   readonly epoch: number
   readonly left: boolean
-  /** {id, epoch, n, record} as JSON. */
+  /** {id, epoch, n, record} as JSON; or {id, epoch, waits}. */
   readonly text: string
   unstorable(reason: string): boolean
   committed(refused: boolean): void
@@ -49,6 +49,8 @@ export interface Committer {
   journal(record: Journaled): void
   /** As journal(), for a record that jobs come with. */
   spread(record: Journaled): void
+  /** Makes durable until when a job waits of which more runs. */
+  keepWaits(waits: Journaled): void
   log(piece: LogPiece): void
   backlogBytes(): number
   /** Bytes of log that wait to be stored. */
@@ -101,6 +103,8 @@ export function createCommitter(parts: {
   )
   const journals = createLane<Journaled>('journal', (client, text) => appendJournal(client, workerId, text), 1)
   const spreads = createLane<Journaled>('journal', (client, text) => spreadJobs(client, workerId, text), 1)
+  const waits = createLane<Journaled>('journal', (client, text) => keepWaits(client, workerId, text), 1)
+  const lanes = [finishes, finishesWaited, journals, spreads, waits]
   const logs: LogPiece[] = []
   let logBytes = 0
   /** Steps whose log has a gap that it does not tell of yet. */
@@ -315,20 +319,20 @@ export function createCommitter(parts: {
     finish: (job) => (job.waited ? finishesWaited : finishes).push(job),
     journal: (record) => journals.push(record),
     spread: (record) => spreads.push(record),
+    keepWaits: (kept) => waits.push(kept),
     log: pushLog,
     logBytes: () => logBytes,
-    backlogBytes: () => finishes.bytes() + finishesWaited.bytes() + journals.bytes() + spreads.bytes(),
+    backlogBytes: () => lanes.reduce((sum, lane) => sum + lane.bytes(), 0),
     backlogRows: () => ({
       jobs: finishes.rows() + finishesWaited.rows(),
-      records: journals.rows() + spreads.rows(),
+      records: journals.rows() + spreads.rows() + waits.rows(),
     }),
     async drained() {
-      const lanes = [finishes, finishesWaited, journals, spreads]
       await Promise.all([...lanes.map((lane) => lane.drained()), logging])
     },
     async close() {
       over.abort()
-      await Promise.all([finishes, finishesWaited, journals, spreads].map((lane) => lane.close()))
+      await Promise.all(lanes.map((lane) => lane.close()))
     },
   }
 }

@@ -37,7 +37,7 @@ export function createReleases(parts: {
     const waits = run.waits ? [...run.waits.values()] : []
     // Of a single sleep the job's own time says it all.
     const kept =
-      waits.length > 1 || wanted > 0 || parkMs === null
+      waits.length > 1 || wanted > 0 || parkMs === null || waits.some((wait) => wait.kept)
         ? waits.flatMap((wait) => (wait.untilMs === Infinity ? [] : releasedWait(wait, nowMs))) // parts have no time
         : []
     return { id, epoch, parkMs, wanted, seen: state?.signals ?? 0, waits: kept.length > 0 ? kept : null }
@@ -89,7 +89,8 @@ export function createReleases(parts: {
   }
 }
 
-function releasedWait({ key, untilMs, wanted, cursor }: Wait, nowMs: number): ReleasedWait {
+/** As the database keeps it. */
+export function releasedWait({ key, untilMs, wanted, cursor }: Wait, nowMs: number): ReleasedWait {
   const ms = untilMs - nowMs
   if (wanted === 0) return { key, ms }
   const { id: module, suspend } = cursor.step!

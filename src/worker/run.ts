@@ -168,6 +168,10 @@ export interface Wait {
   untilMs: number
   /** Signals that may end it sooner; 0: none. */
   wanted: number
+  /** Records that lead to it. */
+  after: number
+  /** The database has until when it lasts, or is about to. */
+  kept: boolean
   timer: Timer
 }
 
@@ -316,7 +320,7 @@ export interface Driver {
 /** Pieces of output are numbered per step, and each round of a workflow has so many numbers. */
 const roundPieces = 1 << 15
 
-/** A record on its way to the journal; the last one of a strict step lets the run go on. */
+/** A record on its way to the journal, or waits to be kept; the last one of a strict step lets the run go on. */
 export class JournalEntry implements Journaled {
   readonly run: Run
   readonly id: string
@@ -326,12 +330,12 @@ export class JournalEntry implements Journaled {
   readonly #then: JournalEnds
   #unstorable: string | null = null
 
-  /** `more`: further fields of its text. */
-  constructor(run: Run, n: number, record: JsonText, then: JournalEnds, more = '') {
+  /** `n`: the number of the record, 0 if it is none; `fields`: what is sent. */
+  constructor(run: Run, n: number, fields: string, then: JournalEnds) {
     this.run = run
     this.id = run.id
     this.epoch = run.epoch
-    this.text = `{"id":"${run.id}","epoch":${run.epoch},"n":${n},"record":${record}${more}}`
+    this.text = `{"id":"${run.id}","epoch":${run.epoch},${fields}}`
     this.#n = n
     this.#then = then
   }

@@ -8,6 +8,8 @@
 //       parts that come meanwhile are taken as they come, or its journal would be read and folded once for each of them.
 //   R5. The record that a step has become jobs (a loop that is spread, a step apart) becomes durable in one statement with them:
 //       all before it is durable then, and nothing behind it.
+//   R6. A wait that its job is not given back for, since more of it runs, is kept by the database as well, behind the records that
+//       lead to it: they give its step the number by which it is found again.
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
 import { messageOf, type UserError } from '../core/errors.ts'
 import type { Expression } from '../core/expr/expression.ts'
@@ -36,6 +38,7 @@ import type { Committer } from './committer.ts'
 import type { Lookups } from './lookups.ts'
 import { loadedPart, type LoadedPlan, type LoadedStep, type Plans } from './plans.ts'
 import type { References } from './references.ts'
+import { releasedWait } from './releases.ts'
 import type { WorkerCounters } from './report.ts'
 import type { Tracing } from './tracing.ts'
 import { JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd, type Wait } from './run.ts'
@@ -234,6 +237,7 @@ export function createRuns(parts: RunsParts): Runs {
     }
     run.behind = true
     carryOut(run, outstanding)
+    if (run.waits) for (const wait of run.waits.values()) wait.kept = restMs.has(wait.key)
     signal(past.signals)
     settle(run) // not before: what has come meanwhile may be what it waits for
   }
@@ -334,11 +338,12 @@ export function createRuns(parts: RunsParts): Runs {
       if (parts === undefined ? run.spreading > 0 : run.journaling > run.spreading) return // goes on in durable()
       const record = run.records[run.journaled++]!
       run.journaling += 1
-      if (parts === undefined) committer.journal(new JournalEntry(run, run.journaled, record, journalEnds))
+      const fields = `"n":${run.journaled},"record":${record}`
+      if (parts === undefined) committer.journal(new JournalEntry(run, run.journaled, fields, journalEnds))
       else {
         run.spreading += 1
         run.spreads!.delete(run.journaled - 1)
-        committer.spread(new JournalEntry(run, run.journaled, record, journalEnds, parts))
+        committer.spread(new JournalEntry(run, run.journaled, fields + parts, journalEnds))
       }
     }
     if (run.journaling === 0) durable(run)
@@ -357,6 +362,7 @@ export function createRuns(parts: RunsParts): Runs {
       return
     }
     if (run.quits && !run.over) void quitNow(run)
+    if (run.waits && !run.over && !run.parking) keepWaits(run, run.waits)
     const after = run.afterJournal
     run.afterJournal = null
     after?.(run)
@@ -821,15 +827,35 @@ export function createRuns(parts: RunsParts): Runs {
         take(run, { k: 'wake', ...at(cursor), s: step.id }, null)
       }
     }
-    waits.set(cursor.id, { cursor, key, untilMs, wanted, timer: ring(Math.max(0, effect.ms)) })
+    const timer = ring(Math.max(0, effect.ms))
+    waits.set(cursor.id, { cursor, key, untilMs, wanted, after: run.records.length, kept: false, timer })
   }
 
-  /** A job that does nothing but wait is given back, if it is long. */
+  /** Until when it waits is durable where more of it runs, too (R6). */
+  function keepWaits(run: Run, waits: Map<number, Wait>): void {
+    forgetOver(run, waits)
+    const nowMs = clock.monotonicMs()
+    const some = [...waits.values()].filter((wait) => wait.after <= run.kept && isToKeep(wait, nowMs))
+    if (some.length === 0) return
+    for (const wait of some) wait.kept = true
+    run.waited = true
+    run.journaling += 1
+    const kept = JSON.stringify(some.map((wait) => releasedWait(wait, nowMs)))
+    committer.keepWaits(new JournalEntry(run, 0, `"waits":${kept}`, journalEnds))
+  }
+
+  /** One so short that no job is given back for it begins anew after a crash. */
+  function isToKeep({ kept, untilMs }: Wait, nowMs: number): boolean {
+    return !kept && untilMs !== Infinity && untilMs - nowMs > limits.parkAfterMs
+  }
+
+  /** A job that does nothing but wait is given back, if it is long. Otherwise its long waits are kept. */
   function parkIfIdle(run: Run): void {
     if (run.over) return
     const waits = run.waits!
     forgetOver(run, waits)
     if (waits.size > 0 && isIdle(run) && !linger(run, waits)) startParking(run)
+    else if (hasToKeep(waits)) journal(run, null)
   }
 
   function forgetOver(run: Run, waits: Map<number, Wait>): void {
@@ -838,6 +864,12 @@ export function createRuns(parts: RunsParts): Runs {
       one.timer.cancel()
       waits.delete(id)
     }
+  }
+
+  function hasToKeep(waits: ReadonlyMap<number, Wait>): boolean {
+    const nowMs = clock.monotonicMs()
+    for (const wait of waits.values()) if (isToKeep(wait, nowMs)) return true
+    return false
   }
 
   /** Does it wait only, and for so long that it is given back? */
@@ -908,6 +940,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     run.parkUntilMs = null
     run.wanted = 0
+    run.parking = true
     journal(run, park)
   }
 

@@ -97,6 +97,8 @@ const exempt: Record<string, string> = {
   'one statement of whoever starts a job again; all of it or nothing': 'restart_job',
   'only for steps that become jobs: test/e2e/spread.e2e.test.ts kills a worker among them, the simulation loses the replies':
     'spread_jobs quit_parts',
+  'only for waits beside what runs: test/worker/lifecycle.e2e.test.ts takes the lease away, the simulation loses the replies':
+    'keep_waits',
   'only where a workspace has an error handler: test/e2e/error_handler.e2e.test.ts kills a worker': 'forget_failures',
   'after the end of jobs, from an entry that goes in the same statement: test/server/deletion.pg.test.ts': 'delete_used',
   'only after a claim whose reply was lost: has runs of its own': 'end_claim_round give_back_unknown',

@@ -93,6 +93,7 @@ class Sequence {
     }
     if (draw < 0.63) return { name: 'spread_jobs', values: [worker, this.#held(this.#spread)], session }
     if (draw < 0.635) return { name: 'quit_parts', values: [worker, this.#held(this.#quit)], session }
+    if (draw < 0.65) return { name: 'keep_waits', values: [worker, this.#held(this.#waits)], session }
     if (draw < 0.67) return { name: 'append_journal', values: [worker, this.#held(this.#record)], session }
     if (draw < 0.74) return { name: 'release_jobs', values: [worker, this.#held(this.#release)], session }
     if (draw < 0.78) return { name: 'wake_due_jobs', values: [this.#chance() < 0.5 ? null : inMs(2 * hourMs), 10], session }
@@ -227,6 +228,10 @@ class Sequence {
     return { ...job, step: part?.parent_step ?? 1, unbegun: this.#chance() < 0.5 }
   }
   readonly #record = (job: object) => ({ ...job, n: 1 + this.#whole(3), record: { k: 'ok', n: this.#whole(9) } })
+  readonly #waits = (job: object) => ({
+    ...job,
+    waits: Array.from({ length: 1 + this.#whole(2) }, () => ({ key: this.#whole(3), ms: hourMs })),
+  })
   readonly #release = (job: object) => ({
     ...job,
     run_in_ms: [null, 0, hourMs][this.#whole(3)],
@@ -405,6 +410,7 @@ test(`the in-memory store and Postgres answer ${sequences * statementsEach} rand
     'send_signal',
     'read_signals',
     'append_journal',
+    'keep_waits',
     'release_jobs',
     'wake_due_jobs',
     'declare_dead',

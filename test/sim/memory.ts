@@ -681,6 +681,23 @@ const statements: Record<string, Statement> = {
     return rows
   },
 
+  keep_waits(store, [workerId, document]) {
+    type Item = { id: string; epoch: number; waits: { key: number; ms: number }[] }
+    const strangers = new Set<string>()
+    for (const item of items<Item>(document)) {
+      const job = held(store, workerId, item)
+      if (!job) {
+        strangers.add(item.id)
+        continue
+      }
+      store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
+      const kept = store.waits.get(job.id) ?? new Map<number, number>()
+      for (const { key, ms } of item.waits) if (!kept.has(key)) kept.set(key, store.now() + ms)
+      store.waits.set(job.id, kept)
+    }
+    return [...strangers].map((id) => ({ id }))
+  },
+
   wake_due_jobs(store, [now, jobsMax]) {
     const nowMs = now === null ? store.now() : (now as Date).getTime()
     const woken = ['parked', 'waiting'].flatMap((state) => {

@@ -159,6 +159,11 @@ export const mutants: readonly Mutant[] = [
     find: "if (run.job.waited && effect.e === 'sleep') effect.ms = 0",
     replace: "if (false && effect.e === 'sleep') effect.ms = 0",
   }),
+  mutant('kept-waits-outlive-their-job', 'the end of a job with branches that waited beside others leaves their times', {
+    file: 'src/worker/runs.ts',
+    find: '    run.waited = true\n    run.journaling += 1\n',
+    replace: '    run.journaling += 1\n',
+  }),
   mutant('answer-wakes-nobody', 'a waiting job that has all its answers stays where it is', {
     file: memory,
     find: `    if (job.state === 'waiting' && job.signals_wanted !== null && (approved`,

@@ -33,6 +33,7 @@ test(`${seeds} seeds: nothing is lost, recorded twice, wrong or stuck, and no fa
     'claim_jobs',
     'finish_jobs',
     'append_journal',
+    'keep_waits',
     'release_jobs',
     'give_back_jobs',
     'enqueue_keyed_jobs',

@@ -1,6 +1,9 @@
 // What happens to jobs while the world around them changes: deploys, retries that wait, cancels, workers that come and go.
 import { afterEach, beforeAll, expect, test } from 'vitest'
+import type { FlowModule } from '../../src/core/flow/definition.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
+import { sendSignal } from '../../src/store/signals.ts'
+import { same } from '../flows/cases.ts'
 import { testEngine, ts, type Engine, type TestWorker } from '../support/engine.ts'
 
 let engine: Engine
@@ -166,6 +169,49 @@ test('a worker that was declared dead comes back under a new id, and what it hel
   expect(ends.every((done) => done.steps.length === 2)).toBe(true)
   expect(worker.counters.jobsFinished).toBeGreaterThanOrEqual(50)
 })
+
+test('what a branch waits for beside a running one is not begun again when the worker dies', async () => {
+  const branch = (...modules: FlowModule[]) => ({ modules })
+  const asks = { suspend: { required_events: 1, timeout: 3_600, continue_on_disapprove_timeout: true } }
+  const modules: FlowModule[] = [
+    {
+      id: 'p',
+      value: {
+        type: 'branchall',
+        parallel: true,
+        branches: [
+          branch(ts('runs', waits(600_000))),
+          branch(same('sleeps', { sleep: { type: 'static', value: 3_600 } }), ts('slept', step('1'))),
+          branch(same('asks', asks), ts('timed_out', step('2'))),
+          branch(same('asks_too', asks), ts('answered', step('3'))),
+        ],
+      },
+    },
+  ]
+  const flow = await engine.deploy('life/beside', modules)
+  await work([flow])
+  const id = await engine.start(flow)
+  const { pool } = engine.db
+  const kept = (count: number) => until('select from job_wait where job_id = $1 having count(*) = $2', [id, count])
+  await kept(3)
+  // An hour passes for two of them.
+  await pool.query(
+    "update job_wait set until = until - interval '1 hour' where job_id = $1 and module_id is distinct from 'asks_too'",
+    [id],
+  )
+  await pool.query("update worker set heartbeat_at = heartbeat_at - interval '1 hour', hint_lock = false where state = 'alive'")
+  const began = (name: string) => until("select from job_journal where job_id = $1 and record->>'s' = $2", [id, name])
+  await Promise.all([began('slept'), began('timed_out')])
+  const { rows } = await pool.query<{ step: number }>("select step from job_wait where job_id = $1 and module_id = 'asks_too'", [
+    id,
+  ])
+  const who = { workspaceId: 'main', jobId: id, step: rows[0]!.step, resumeId: 1, approver: null, account: null }
+  await sendSignal(pool, { ...who, approved: true, payload: 'null' })
+  await began('answered')
+  await cancelJob(pool, { workspaceId: 'main', id, by: 'me', reason: 'seen' })
+  expect(await engine.done(id)).toMatchObject({ status: 'canceled' })
+  expect((await pool.query('select from job_wait')).rows).toEqual([])
+}, 30_000)
 
 test('a strict flow has each result durable before the next step starts', async () => {
   const flow = await engine.deploy('life/strict', [ts('a', step('1')), ts('b', waits(600_000))], { durability: 'strict' })
