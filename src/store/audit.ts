@@ -9,6 +9,7 @@ import { assert, messageOf } from '../core/errors.ts'
 import { firstIdAt } from '../core/job/ids.ts'
 import type { AuditHistory } from './audit_history.ts'
 import { run, type Database, type Queryable } from './db.ts'
+import { plansByCost } from './statements.ts'
 
 const auditNeeds = ['recording', 'history', 'effects', 'settle'] as const
 export type AuditNeed = (typeof auditNeeds)[number]
@@ -95,6 +96,7 @@ export async function auditDatabase(
   history: AuditHistory | null = null,
 ): Promise<{ recording: Recording | null; outcomes: CheckOutcome[] }> {
   const client = await db.connect({ name: 'millrace audit' })
+  if (!db.pooled) await client.query(plansByCost)
   try {
     await history?.load(client)
     const recording = await readRecording(client)

@@ -6,6 +6,7 @@ import type pg from 'pg'
 import { EngineError } from '../core/errors.ts'
 import type { Limits } from '../core/limits.ts'
 import type { Database, Queryable } from './db.ts'
+import { plansByCost } from './statements.ts'
 
 export interface Reads extends Queryable {
   /** Statements that wait for a connection. */
@@ -21,7 +22,7 @@ export function openReads(db: Database, limits: Limits): Reads {
 
   async function inSession(client: pg.PoolClient, config: Parameters<Queryable['query']>[0]): Promise<pg.QueryResult> {
     if (!prepared.has(client)) {
-      await client.query(`set statement_timeout = ${limits.readMs}`)
+      await client.query(`set statement_timeout = ${limits.readMs}; ${plansByCost}`)
       prepared.add(client)
     }
     return client.query(config)

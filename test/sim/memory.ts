@@ -505,8 +505,9 @@ const statements: Record<string, Statement> = {
   },
 
   claim_suspect(store, [workerId, tags, round, suspectAfter]) {
-    const suspects = suspectsOf(store, tags, suspectAfter)
-    return claim(store, { workerId, round }, suspects.sort((a, b) => (a.id < b.id ? -1 : 1)).slice(0, 1))
+    const place = ({ tag, id }: JobRow): string => `${tag} ${id}`
+    const suspects = suspectsOf(store, tags, suspectAfter).sort((a, b) => (place(a) < place(b) ? -1 : 1))
+    return claim(store, { workerId, round }, suspects.slice(0, 1))
   },
 
   suspects_wait(store, [tags, suspectAfter]) {

@@ -5,12 +5,12 @@ with fact as materialized (
 ), asked as materialized (
   select distinct id, epoch from fact
 ), ours as materialized (
-  select job.id, job.epoch from job join asked on job.id = asked.id
+  select job.id, job.epoch from job join asked on job.id = any (array[asked.id])
    where job.worker_id = $1 and job.epoch = asked.epoch and job.state = 'running'
-   order by job.id
+   order by asked.id
      for no key update of job
 ), marked as (
-  update job set journaled = true from ours where job.id = ours.id and not job.journaled
+  update job set journaled = true from ours where job.id = any (array[ours.id]) and not job.journaled
 ), kept as (
   insert into job_journal (job_id, n, record)
   select fact.id, fact.n, fact.record from fact join ours on fact.id = ours.id and fact.epoch = ours.epoch

@@ -8,11 +8,11 @@ with gone as (
      and (select turn_lock_of(array[$2]::uuid[]))
   returning id, workspace_id, version_id, tag, lost, args, created_by, started_at, parent_id, trace, waiter
 ), records as (
-  delete from job_journal using gone where job_journal.job_id = gone.id returning n, record
+  delete from job_journal using gone where job_journal.job_id = any (array[gone.id]) returning n, record
 ), no_signals as (
-  delete from signal using gone where signal.job_id = gone.id
+  delete from signal using gone where signal.job_id = any (array[gone.id])
 ), no_waits as (
-  delete from job_wait using gone where job_wait.job_id = gone.id
+  delete from job_wait using gone where job_wait.job_id = any (array[gone.id])
 ), kept as (
   insert into job_done (id, workspace_id, version_id, tag, status, lost, args, result, steps, created_by, started_at,
                         parent_id, trace, canceled_by, canceled_reason)

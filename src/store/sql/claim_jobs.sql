@@ -6,7 +6,7 @@
 with me as materialized (
   select id from worker where id = $1 and state = 'alive' and claim_round = $4 for share
 ), picked as materialized (
-  select id, run_at from job
+  select ctid as at, run_at from job
    where tag = $2 and state = 'ready' and id > $6 and lost < $5 and exists (select from me)
    order by priority desc, id
    limit $3
@@ -16,6 +16,6 @@ update job
    set state = 'running', worker_id = $1, epoch = job.epoch + 1, run_at = null,
        started_at = coalesce(started_at, clock_timestamp())
   from picked
- where job.id = picked.id
+ where job.ctid = picked.at
 returning job.id, job.version_id, job.epoch, job.args, job.created_by, job.waiter, job.lost, job.journaled, job.canceled_by,
           job.trace, job.signals, job.part, picked.run_at is not null as waited

@@ -4,7 +4,7 @@ with me as materialized (
 ), picked as materialized (
   select id, run_at from job
    where tag = any ($2::text[]) and state = 'ready' and lost > 0 and lost >= $4 and exists (select from me)
-   order by id
+   order by tag, id -- as job_lost has them: by id alone, job_pkey may be walked
    limit 1
      for no key update skip locked
 )
@@ -12,6 +12,6 @@ update job
    set state = 'running', worker_id = $1, epoch = job.epoch + 1, run_at = null,
        started_at = coalesce(started_at, clock_timestamp())
   from picked
- where job.id = picked.id
+ where job.id = any (array[picked.id])
 returning job.id, job.version_id, job.epoch, job.args, job.created_by, job.waiter, job.lost, job.journaled, job.canceled_by,
           job.trace, job.signals, job.part, picked.run_at is not null as waited

@@ -19,4 +19,4 @@ with asked as materialized (
 select asked.id as asked_id, coalesce(named.job_id, job_key.job_id) as job_id
   from asked
   left join named on named.job_id = asked.id
-  left join job_key on job_key.workspace_id = asked.ws and job_key.key = asked.key
+  left join job_key on job_key.workspace_id = any (array[asked.ws]) and job_key.key = any (array[asked.key])

@@ -7,12 +7,12 @@ with done as materialized (
     from json_to_recordset($2) as d (id uuid, epoch integer, status text, result json, steps json)
 ), ours as (
   delete from job using done
-   where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'
+   where job.id = any (array[done.id]) and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.journaled, job.waiter, job.canceled_by, job.canceled_reason, job.trace,
             done.status, done.result, done.steps
 ), forgotten as (
-  delete from job_journal using ours where ours.journaled and job_journal.job_id = ours.id
+  delete from job_journal using ours where ours.journaled and job_journal.job_id = any (array[ours.id])
 ), kept as (
   insert into job_done (id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
                         started_at, parent_id, canceled_by, canceled_reason, trace)

@@ -13,7 +13,7 @@ with done as materialized (
   select turn_lock_of(array(select id from done)) -- before any row of job
 ), ours as (
   delete from job using done
-   where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running' and exists (select from locked)
+   where job.id = any (array[done.id]) and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running' and exists (select from locked)
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.parent_step, job.parent_slot, job.part, job.journaled, job.waiter, job.canceled_by,
             job.canceled_reason, job.trace, done.status, done.result, done.steps, done."end", done.next, done.refuses, done.delete_s,
@@ -22,11 +22,11 @@ with done as materialized (
   -- An aggregate: all of ours are gone before rows of job are changed below, some of which may be ours.
   select coalesce(array_agg(id), '{}') as ids from ours
 ), forgotten as (
-  delete from job_journal using ours where ours.journaled and job_journal.job_id = ours.id
+  delete from job_journal using ours where ours.journaled and job_journal.job_id = any (array[ours.id])
 ), no_signals as (
-  delete from signal using ours where signal.job_id = ours.id
+  delete from signal using ours where signal.job_id = any (array[ours.id])
 ), no_waits as (
-  delete from job_wait using ours where job_wait.job_id = ours.id
+  delete from job_wait using ours where job_wait.job_id = any (array[ours.id])
 ), kept as (
   insert into job_done (id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
                         started_at, parent_id, parent_step, parent_slot, part, canceled_by, canceled_reason, trace)
@@ -49,7 +49,7 @@ with done as materialized (
 ), ended as materialized (
   select parent_id, count(*)::integer as parts, bool_or(refuses) as refuses from ours where part is not null group by parent_id
 ), owners as materialized (
-  select id from job where id in (select parent_id from ended) and id not in (select id from needless) order by id for no key update
+  select id from job where id = any (array(select parent_id from ended)) and id not in (select id from needless) order by id for no key update
 ), told as (
   update job
      set signals = signals + ended.parts,
@@ -57,7 +57,7 @@ with done as materialized (
                       else state end,
          run_at = case when state = 'waiting' and (ended.refuses or signals + ended.parts >= signals_wanted) then null else run_at end
     from ended, owners
-   where owners.id = ended.parent_id and job.id = owners.id
+   where owners.id = ended.parent_id and job.id = any (array[owners.id])
   returning job.id, job.tag, job.state, job.signals - ended.parts as before
 ), signaled as (
   insert into signal (job_id, seq, step, resume_id, approved, payload)
@@ -69,7 +69,7 @@ with done as materialized (
   update job
      set state = 'ready'
     from ours, over
-   where job.parent_id is not null and job.parent_id = ours.parent_id and job.parent_step = ours.parent_step
+   where job.parent_id is not null and job.parent_id = any (array[ours.parent_id]) and job.parent_step = ours.parent_step
      and job.parent_slot = ours.next and job.state = 'waiting' and job.started_at is null and job.canceled_by is null
      and not ours.parent_id = any (over.ids)
   returning job.tag

@@ -31,12 +31,12 @@ with gone as (
   returning job.id, job.workspace_id, job.version_id, job.tag, job.worker_id, job.lost, job.args, job.created_by,
             job.started_at, job.parent_id, job.trace, job.waiter, array_append(job.lost_workers, job.worker_id) as lost_workers
 ), records as (
-  delete from job_journal using poison where job_journal.job_id = poison.id
+  delete from job_journal using poison where job_journal.job_id = any (array[poison.id])
   returning job_journal.job_id, job_journal.n, job_journal.record
 ), no_signals as (
-  delete from signal using poison where signal.job_id = poison.id
+  delete from signal using poison where signal.job_id = any (array[poison.id])
 ), no_waits as (
-  delete from job_wait using poison where job_wait.job_id = poison.id
+  delete from job_wait using poison where job_wait.job_id = any (array[poison.id])
 ), kept as (
   insert into job_done (id, workspace_id, version_id, tag, status, worker_id, lost, args, result, steps, created_by,
                         started_at, parent_id, trace)

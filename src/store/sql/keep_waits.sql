@@ -4,9 +4,9 @@
 with asked as materialized (
   select id, epoch, waits from json_to_recordset($2) as a (id uuid, epoch integer, waits json)
 ), ours as materialized (
-  select job.id, job.epoch from job join (select distinct id, epoch from asked) as held on job.id = held.id
+  select job.id, job.epoch from job join (select distinct id, epoch from asked) as held on job.id = any (array[held.id])
    where job.worker_id = $1 and job.epoch = held.epoch and job.state = 'running'
-   order by job.id
+   order by held.id
      for no key update of job
 ), kept as (
   insert into job_wait (job_id, key, until, step, wanted, answered_by, module_id, version_id)

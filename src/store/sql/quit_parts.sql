@@ -5,16 +5,16 @@ with asked as materialized (
 ), locked as materialized (
   select turn_lock_of(array(select id from asked)) -- before any row of job
 ), ours as materialized (
-  select job.id, asked.step, asked.unbegun from job join asked on job.id = asked.id
+  select job.id, asked.step, asked.unbegun from job join asked on job.id = any (array[asked.id])
    where job.worker_id = $1 and job.epoch = asked.epoch and job.state = 'running' and exists (select from locked)
-   order by job.id
+   order by asked.id
      for no key update of job
 ), needless as (
   update job
      set canceled_by = 'the job it is a part of', canceled_reason = 'its loop is over',
          state = case when state = 'running' then state else 'ready' end, run_at = null
     from ours
-   where job.parent_id is not null and job.parent_id = ours.id and job.parent_step = ours.step and job.part is not null
+   where job.parent_id is not null and job.parent_id = any (array[ours.id]) and job.parent_step = ours.step and job.part is not null
      and job.canceled_by is null and (not ours.unbegun or job.started_at is null)
   returning job.id, job.tag, job.state
 )

@@ -14,7 +14,7 @@ with back as materialized (
          worker_id = null,
          epoch = job.epoch + 1
     from back
-   where job.id = back.id and job.worker_id = $1 and job.epoch = back.epoch and job.state = 'running'
+   where job.id = any (array[back.id]) and job.worker_id = $1 and job.epoch = back.epoch and job.state = 'running'
   returning job.id, job.tag, job.state
 ), waiting as materialized (
   select back.id, wait.key, wait.ms, wait.step, wait.wanted, wait.by, wait.groups, wait.module, wait.version
@@ -24,8 +24,8 @@ with back as materialized (
    where back.waits is not null
 ), over as (
   delete from job_wait using released
-   where job_wait.job_id = released.id
-     and not exists (select from waiting where waiting.id = job_wait.job_id and waiting.key = job_wait.key)
+   where job_wait.job_id = any (array[released.id])
+     and not exists (select from waiting where waiting.id = any (array[job_wait.job_id]) and waiting.key = job_wait.key)
 ), kept as (
   insert into job_wait (job_id, key, until, step, wanted, answered_by, groups, module_id, version_id)
   select id, key, clock_timestamp() + ms * interval '1 ms', step, wanted, by, groups, module, version from waiting

@@ -19,7 +19,7 @@ with active as materialized (
          state = case when state = 'waiting' and signals_wanted is not null and (not $6 or kept.seq >= signals_wanted) then 'ready'::job_state else state end,
          run_at = case when state = 'waiting' and signals_wanted is not null and (not $6 or kept.seq >= signals_wanted) then null else run_at end
     from kept
-   where job.id = kept.job_id
+   where job.id = any (array[kept.job_id])
   returning job.tag, job.state
 )
 select tag as "tag", state::text as "state" from told

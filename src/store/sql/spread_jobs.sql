@@ -16,12 +16,12 @@ with me as materialized (
   select turn_lock(array(select new.turn ->> 'key' from fact, json_to_recordset(fact.jobs) as new (turn json) where new.turn is not null))
 ), ours as materialized (
   select job.id, job.epoch, job.workspace_id, job.tag, job.priority, job.created_by, job.trace
-    from job join asked on job.id = asked.id
+    from job join asked on job.id = any (array[asked.id])
    where job.worker_id = $1 and job.epoch = asked.epoch and job.state = 'running' and exists (select from me) and exists (select from locked)
-   order by job.id
+   order by asked.id
      for no key update of job
 ), marked as (
-  update job set journaled = true from ours where job.id = ours.id and not job.journaled
+  update job set journaled = true from ours where job.id = any (array[ours.id]) and not job.journaled
 ), kept as (
   insert into job_journal (job_id, n, record)
   select fact.id, fact.n, fact.record from fact join ours on fact.id = ours.id and fact.epoch = ours.epoch

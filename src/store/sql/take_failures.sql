@@ -2,7 +2,7 @@
 -- the transaction ends; one that retention took has no status.
 with due as materialized (
   select job_id from failure
-   where due_at <= coalesce($1::timestamptz, clock_timestamp())
+   where due_at <= (select coalesce($1::timestamptz, clock_timestamp()))
    order by due_at
    limit $2
      for update skip locked
@@ -12,7 +12,7 @@ select due.job_id as "id", d.workspace_id as "workspaceId", d.status as "status"
        workspace.error_handler as "handler",
        coalesce((coalesce(flow.document, script.document) ->> 'ws_error_handler_muted')::boolean, false) as "muted"
   from due
-  left join job_done d on d.id = due.job_id
+  left join lateral (select * from job_done where id = due.job_id limit 1) d on true
   left join flow_version v on v.id = d.version_id
   left join workspace on workspace.id = d.workspace_id
   left join account on account.username = d.created_by

@@ -3,19 +3,19 @@
 -- run_at stays until they are claimed: it tells whoever claims one that its wait is over.
 with parked as materialized (
   select id from job
-   where state = 'parked' and run_at <= coalesce($1::timestamptz, clock_timestamp())
+   where state = 'parked' and run_at <= (select coalesce($1::timestamptz, clock_timestamp()))
    order by run_at
    limit $2
      for no key update skip locked
 ), waiting as materialized (
   select id from job
-   where state = 'waiting' and run_at <= coalesce($1::timestamptz, clock_timestamp())
+   where state = 'waiting' and run_at <= (select coalesce($1::timestamptz, clock_timestamp()))
    order by run_at
    limit $2
      for no key update skip locked
 ), ready as (
   update job set state = 'ready' from (select id from parked union all select id from waiting) as due
-   where job.id = due.id returning job.tag
+   where job.id = any (array[due.id]) returning job.tag
 )
 select tag as "tag" from ready
 union
