@@ -1,7 +1,7 @@
 // A long time at 70 % of the peak: does anything grow that should not? Memory and descriptors of every process, sessions, hot tables.
-//   S1. A slope is a least-squares fit over one sample a second, after the first third of the time (everything warm by then); with
+//   S1. A slope is a least-squares fit over one sample a second, after the first two thirds of the time (everything warm by then); with
 //       the upper end of its 95 % interval. Garbage does not count: collect.mjs.
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { descendants, rssMib } from '../../../bench/machine.ts'
 import { openRig, type Place, type Rig } from '../rig.ts'
@@ -10,7 +10,8 @@ import { eventOf } from '../../../bench/flows.ts'
 
 const share = 0.7
 const peakS = 30
-const warmShare = 1 / 3
+// What is done once a minute is compiled after some ten.
+const warmShare = 2 / 3
 const collecting = `--import ${new URL('collect.mjs', import.meta.url).href}`
 const slopeMaxMibPerHour = 2
 const slopeUpperMibPerHour = 8
@@ -23,6 +24,8 @@ interface Track {
   atS: number[]
   rss: number[]
   descriptors: number[]
+  /** What its memory is, once warm and at the end. */
+  kinds: Record<Kind, number>[]
 }
 
 interface TableSample {
@@ -90,6 +93,8 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
           ({ name, slope, upper, first, last }) =>
             `  ${name.padEnd(16)} ${slope.toFixed(2)} (${upper.toFixed(2)})  ${first.toFixed(0)} → ${last.toFixed(0)}`,
         ),
+        'of that, MiB:',
+        ...tracks.filter(({ kinds }) => kinds.length > 1).map((track) => `  ${track.name.padEnd(16)} ${changes(track)}`),
         `descriptors: ${descriptors.join(', ')}; sessions ${Math.min(...sessions)}–${Math.max(...sessions)}`,
         `MiB: table job ${grown((sample) => sample.job)}, its indexes ${grown((sample) => sample.jobIndexes)}, job_journal ${grown((sample) => sample.journal)}`,
       ],
@@ -159,12 +164,14 @@ async function watch(rig: Rig, options: DrillOptions): Promise<{ tracks: Track[]
   const tables: TableSample[] = []
   const beganMs = performance.now()
   const doneBefore = await doneCount(rig)
+  const warmS = Math.round(options.minutes * 60 * warmShare)
   for (let second = 1; second <= options.minutes * 60; second++) {
     await pause(Math.max(0, beganMs + second * 1_000 - performance.now()))
     for (const track of tracks) {
       track.atS.push(second)
       track.rss.push(rssMib(track.pid))
       track.descriptors.push(readdirSync(`/proc/${track.pid}/fd`).length)
+      if (second === warmS || second === options.minutes * 60) track.kinds.push(memoryByKind(track.pid))
     }
     if (second % 10 !== 0) continue
     const { rows } = await rig.db.pool.query(
@@ -193,12 +200,36 @@ async function watch(rig: Rig, options: DrillOptions): Promise<{ tracks: Track[]
 }
 
 function processesOf(rig: Rig): Track[] {
-  const track = (name: string, pid: number): Track => ({ name, pid, atS: [], rss: [], descriptors: [] })
+  const track = (name: string, pid: number): Track => ({ name, pid, atS: [], rss: [], descriptors: [], kinds: [] })
   const runnersOf = (place: Place): Track[] => descendants(place.child.pid!).map((pid, n) => track(`runner ${n + 1}`, pid))
   return rig.places.flatMap((place) => [
     track(place.name, place.child.pid!),
     ...(place.kind === 'worker' ? runnersOf(place) : []),
   ])
+}
+
+const kinds = ['heap', 'compiled code', 'malloc', 'files'] as const
+type Kind = (typeof kinds)[number]
+
+/** Resident MiB. V8 maps its heap away from where Linux puts libraries, stacks and what malloc asks for (0x7f…). */
+function memoryByKind(pid: number): Record<Kind, number> {
+  const sums: Record<Kind, number> = { heap: 0, 'compiled code': 0, malloc: 0, files: 0 }
+  let kind: Kind = 'files'
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
+    const mapping = /^([0-9a-f]+)-\S+ (\S+) \S+ \S+ \S+ *(.*)$/.exec(line)
+    const resident = /^Rss: +(\d+) kB/.exec(line)
+    if (mapping) {
+      const [, address, access, name] = mapping as unknown as [string, string, string, string]
+      if (name !== '' && name !== '[heap]') kind = 'files'
+      else if (access.includes('x')) kind = 'compiled code'
+      else kind = name === '[heap]' || (address.length === 12 && address.startsWith('7f')) ? 'malloc' : 'heap'
+    } else if (resident) sums[kind] += Number(resident[1]) / 1_024
+  }
+  return sums
+}
+
+function changes({ kinds: [first, last] }: Track): string {
+  return kinds.map((kind) => `${kind} ${first![kind].toFixed(1)} → ${last![kind].toFixed(1)}`).join(', ')
 }
 
 async function doneCount(rig: Rig): Promise<number> {
