@@ -104,6 +104,17 @@ export function elementTexts(array: JsonText): JsonText[] {
   return texts
 }
 
+/** The fields of a JSON object, each as the text it was printed as. */
+export function fieldTexts(object: JsonText): Map<string, JsonText> {
+  const texts = new Map<string, JsonText>()
+  // What is between the commas of an object is split as that of an array is.
+  for (const field of elementTexts(object)) {
+    const [opening, key] = /^"((?:[^"\\]|\\.)*)"\s*:\s*/.exec(field)!
+    texts.set(JSON.parse(`"${key}"`) as string, field.slice(opening.length))
+  }
+  return texts
+}
+
 /** Where the string that begins at `from` has its closing quote. */
 function endOfString(text: JsonText, from: number): number {
   for (let end = text.indexOf('"', from + 1); ; end = text.indexOf('"', end + 1)) {

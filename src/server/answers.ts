@@ -5,6 +5,7 @@
 //   W3. The groups of a sender are those of the moment when the answer is taken, and are stored with it: both judge by the same ones.
 import { randomInt } from 'node:crypto'
 import { EngineError } from '../core/errors.ts'
+import { parseTarget } from '../core/flow/apart.ts'
 import { isAsked, noGroups } from '../core/flow/groups.ts'
 import { isAlive } from '../core/flow/machine.ts'
 import { modulesOf } from '../core/flow/modules.ts'
@@ -55,6 +56,12 @@ export async function takeAnswer(on: Queryable, answer: Answer): Promise<void> {
 export async function answeredId(on: Queryable, workspaceId: string, id: string): Promise<string> {
   const part = await readPart(on, workspaceId, jobIdOf(id))
   return part ? stepIdOf(part.jobId, part.step) : id
+}
+
+/** Whose approvals code asks about under an id of its own: of a task that is a job, those of its workflow. */
+export async function approvalOwner(on: Queryable, workspaceId: string, id: string): Promise<string> {
+  const part = await readPart(on, workspaceId, jobIdOf(id))
+  return part && parseTarget(part.part)?.kind === 'task' ? stepIdOf(part.jobId, part.step) : id
 }
 
 /** Why there is no active job of this id. */

@@ -135,7 +135,7 @@ function treeOfAsk(history: History, list: ListPast, job: Standing): ListTree {
   const [attempt] = [...steps.values()].flatMap((past) => past.attempts)
   const [flow] = cursor.ask!.kind === 'flow' ? (attempt?.bodies ?? []) : []
   return {
-    job: stepIdOf(job.id, cursor.id),
+    job: attempt?.apart ?? stepIdOf(job.id, cursor.id),
     label: labelOf(list),
     success: end ? end.how !== 'failed' : job.status === null && history.isAlive(list) ? null : job.status === 'success',
     duration_ms: attempt?.end?.ms ?? (end ? list.endedMs - list.beganMs : null),
@@ -350,8 +350,9 @@ export function workflowStatusOf({ bodies, of }: AttemptPast, jobId: string): Wo
   for (const { cursor, steps, end, beganMs, endedMs } of bodies) {
     const { ask } = cursor
     if (!ask) continue
-    const ran = steps.get(of.step.index)?.attempts.at(-1)?.end
-    status[stepIdOf(jobId, cursor.id)] = {
+    const attempt = steps.get(of.step.index)?.attempts.at(-1)
+    const ran = attempt?.end
+    status[attempt?.apart ?? stepIdOf(jobId, cursor.id)] = {
       name: 'name' in ask ? ask.name : ask.kind,
       key: ask.key,
       scheduled_for: new Date(beganMs).toISOString(),

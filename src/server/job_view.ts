@@ -1,12 +1,13 @@
 // A job or a step as the API shows it: the one place that knows the shapes of QueuedJob, CompletedJob and flow_status.
 //   V1. args, results and flow values are put in as the text they are stored as; they are not parsed to be shown.
 //   V2. Nothing is stored for showing: what is inside of a job is told from its records (core/flow/history.ts).
-import { parseTarget } from '../core/flow/apart.ts'
+import { parseTarget, type ApartTarget } from '../core/flow/apart.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
 import type { FlowModule, FlowValue } from '../core/flow/definition.ts'
 import type { AttemptPast, History, ListPast } from '../core/flow/history.ts'
 import { listsIn, modulesOf } from '../core/flow/modules.ts'
 import type { PlanStep, RunnableKind } from '../core/flow/plan.ts'
+import { parseTaskArgs } from '../core/flow/workflow.ts'
 import { acceptedAtMs, stepIdOf } from '../core/job/ids.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { JobRow, JobSummary } from '../store/job_reads.ts'
@@ -24,8 +25,13 @@ export function objectText(plain: object, texts: Record<string, JsonText | undef
 
 export const isFlow = (kind: RunnableKind): boolean => kind === 'flow' || kind === 'flowpreview'
 
-/** Is it a step of another job, and nothing more? */
-export const isStepApart = ({ part }: Pick<JobRow, 'part'>): boolean => part !== null && parseTarget(part)?.kind === 'step'
+/** What it is of another job, if it is a step of that, or a task of a workflow, and nothing more. */
+function stepTarget({ part }: Pick<JobRow, 'part'>): (ApartTarget & { id: string }) | null {
+  const target = part === null ? null : parseTarget(part)
+  return target === null || target.kind === 'flow' ? null : target
+}
+
+export const isStepApart = (job: Pick<JobRow, 'part'>): boolean => stepTarget(job) !== null
 
 /** Members that jobs and steps have in common and this engine always answers the same. */
 const fixed = { visible_to_owner: true, mem_peak: null, raw_code: undefined }
@@ -107,14 +113,19 @@ export function jobText(
       flow_status: history ? jobStatusOf(history, job) : undefined,
       workflow_as_code_status: attempt && workflowStatusOf(attempt, job.id),
     },
-    { args: job.args, result: job.result ?? undefined, raw_flow: history ? job.value : undefined },
+    { args: argsOf(job), result: job.result ?? undefined, raw_flow: history ? job.value : undefined },
   )
 }
 
 /** What a job says that is a step apart. */
-function stepOf({ part }: JobRow): object {
-  const target = part === null ? null : parseTarget(part)
-  return target?.kind === 'step' ? { job_kind: 'flowscript', is_flow_step: true, flow_step_id: target.id } : {}
+function stepOf(job: JobRow): object {
+  const target = stepTarget(job)
+  return target === null ? {} : { job_kind: 'flowscript', is_flow_step: true, flow_step_id: target.id }
+}
+
+/** A task is given more than its arguments. */
+function argsOf(job: JobRow): JsonText {
+  return stepTarget(job)?.kind === 'task' ? parseTaskArgs(job.args).args : job.args
 }
 
 /** flow_status of the job itself. */

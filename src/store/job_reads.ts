@@ -62,9 +62,16 @@ export async function readJob(on: Queryable, workspaceId: string, id: string): P
   return { ...row, progress: row.progress === null ? null : (JSON.parse(row.progress) as Record<string, number>) }
 }
 
+export interface PartOf {
+  jobId: string
+  step: number
+  /** See core/flow/apart.ts. */
+  part: string
+}
+
 /** The step of another job that this job is. */
-export async function readPart(on: Queryable, workspaceId: string, id: string): Promise<{ jobId: string; step: number } | null> {
-  const [row] = await run<{ jobId: string; step: number }>(on, 'read_part', [workspaceId, id])
+export async function readPart(on: Queryable, workspaceId: string, id: string): Promise<PartOf | null> {
+  const [row] = await run<PartOf>(on, 'read_part', [workspaceId, id])
   return row ?? null
 }
 

@@ -51,6 +51,11 @@ export function turnMakerOf(rule: TurnRule, version: RuledVersion, sandbox: Sand
   return createTurnMaker(rule, version, order === null ? null : compileExpression(order, sandbox, 'before', at))
 }
 
+/** Of a rule that does not order. */
+export function limitMakerOf(rule: TurnRule, version: RuledVersion): TurnMaker {
+  return createTurnMaker(rule, version, null)
+}
+
 /** Made once per version; then asked for every job. */
 export interface TurnMaker {
   /** @throws EngineError E_INVALID if the ordering key of these arguments cannot be told */

@@ -6,11 +6,12 @@ import { compilePlan } from '../core/flow/compile.ts'
 import { planOfPart } from '../core/flow/apart.ts'
 import type { Plan, PlanStep } from '../core/flow/plan.ts'
 import type { Language } from '../core/flow/definition.ts'
+import type { TaskAsk } from '../core/flow/workflow.ts'
 import type { ScopeEnvironment } from '../core/wire/messages.ts'
 import type { RunnerSpec } from '../runner/pool_types.ts'
 import { sharingSpec } from '../runner/shared_folder.ts'
 import { isOutage, type Database } from '../store/db.ts'
-import { turnMakerOf, type RuledVersion, type TurnMaker } from '../store/turns.ts'
+import { limitMakerOf, turnMakerOf, type RuledVersion, type TurnMaker } from '../store/turns.ts'
 import { loadVersion } from '../store/versions.ts'
 import type { Lookups } from './lookups.ts'
 import type { FlowMeter, Meters, StepMeter } from './meters.ts'
@@ -165,6 +166,15 @@ function ruledVersion({ workspaceId, path, versionId, kind }: Plan): RuledVersio
 function ruledStep(plan: Plan, step: PlanStep): RuledVersion {
   const version = ruledVersion(plan)
   return { ...version, kind: 'step', path: `${version.path}/${step.id}` }
+}
+
+/** What it waits for that a workflow asks for: its own limit, or that of the script or flow that it names. `stepId`: of the workflow. */
+export function turnsOfAsk({ kind, name, apart }: TaskAsk, { plan, turns }: LoadedPlan, stepId: string): TurnMaker | null {
+  const isTask = kind === 'task'
+  if (!apart?.turns) return isTask ? null : turns
+  const version = ruledVersion(plan)
+  const ruled = isTask ? { ...version, kind: 'step' as const, path: `${version.path}/${stepId}/${name}` } : version
+  return limitMakerOf(apart.turns, ruled)
 }
 
 /** As a tag names it. What nobody deployed has no name of its own. */

@@ -238,9 +238,10 @@ export class StepCall implements Call {
   /** Of a workflow: what its body has come to when this call is sent, or sent again. */
   get checkpoint(): JsonText | null {
     if (this.cursor === null) return null
-    const { ask, parent, workflow } = this.cursor
+    const { ask, parent, workflow, task } = this.cursor
     if (ask?.kind === 'task') return checkpointText(parent!.workflow!, this.run.id, ask.key)
-    return workflow && checkpointText(workflow, this.run.id, null)
+    if (workflow) return checkpointText(workflow, this.run.id, null)
+    return task && task.checkpoint
   }
 
   get folder(): string {

@@ -21,7 +21,7 @@ import { advance, deletionIn, errorResult, fold, isAlive, itemsOf, newState, ope
 import type { CodeRun, LoopRun, Plan, PlanStep, ScriptRun } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord, type PickKind } from '../core/flow/records.ts'
 import { partArgsOf, partDeletionOf, partsOf, spreadOf, type PartEnd } from '../core/flow/spread.ts'
-import { parseAsks, type Workflow } from '../core/flow/workflow.ts'
+import { checkpointText, parseAsks, printTaskArgs, type TaskAsk, type Workflow } from '../core/flow/workflow.ts'
 import { retryDelayMs } from '../core/job/retry.ts'
 import type { Json, JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
@@ -36,7 +36,7 @@ import type { JobPast, SignalRow } from '../store/signals.ts'
 import { cacheKey, type CacheEntry, type ResultCache } from './cache.ts'
 import type { Committer } from './committer.ts'
 import type { Lookups } from './lookups.ts'
-import { loadedPart, type LoadedPlan, type LoadedStep, type Plans } from './plans.ts'
+import { loadedPart, turnsOfAsk, type LoadedPlan, type LoadedStep, type Plans } from './plans.ts'
 import type { References } from './references.ts'
 import { releasedWait } from './releases.ts'
 import type { WorkerCounters } from './report.ts'
@@ -555,7 +555,7 @@ export function createRuns(parts: RunsParts): Runs {
       sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) =>
         carryOutLater(run, effect, error),
       )
-    else if (isApart(step, own, loaded)) sendApart(run, effect, loaded, args, timeoutMs)
+    else if (isApart(cursor, own, loaded)) sendApart(run, effect, loaded, code, args, timeoutMs, null)
     else send(run, effect, loaded, code, args, timeoutMs, null)
   }
 
@@ -576,11 +576,12 @@ export function createRuns(parts: RunsParts): Runs {
     timeoutMs: number,
     ttlMs: number,
   ): Promise<void> {
-    const { step, n } = effect
+    const { cursor, step, n } = effect
     const { built } = code.step.run as CodeRun
-    const { ask } = effect.cursor
-    const task = ask?.kind === 'task' ? ` task ${ask.name} ${JSON.stringify(ask.args)}` : ''
-    const what = `step ${loaded.plan.path} ${code.step.id} ${built.artifactKey}${task}`
+    const { ask } = cursor
+    const task = ask?.kind === 'task' ? { name: ask.name, args: JSON.stringify(ask.args) } : cursor.task
+    const asTask = task ? ` task ${task.name} ${task.args}` : ''
+    const what = `step ${loaded.plan.path} ${code.step.id} ${built.artifactKey}${asTask}`
     const entry = { key: cacheKey(loaded.plan.workspaceId, what, args), ttlMs }
     run.loading += 1
     const value = await parts.cache.find(entry.key)
@@ -588,43 +589,62 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     if (value !== null) take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: value, cached: true }, null)
     else if (closing) giveBackNow(run)
-    else if (isApart(step, loadedOf(run, effect.cursor), loaded)) sendApart(run, effect, loaded, args, timeoutMs)
+    else if (isApart(cursor, loadedOf(run, cursor), loaded)) sendApart(run, effect, loaded, code, args, timeoutMs, ttlMs)
     else send(run, effect, loaded, code, args, timeoutMs, entry)
   }
 
-  /** The step becomes a job of its own. `loaded`: whose code it runs. */
-  function sendApart(run: Run, effect: Effect & { e: 'start' }, loaded: LoadedPlan, args: JsonText, timeoutMs: number): void {
+  /** The step becomes a job of its own. `code`: what it runs, a step of `loaded`. */
+  function sendApart(
+    run: Run,
+    effect: Effect & { e: 'start' },
+    loaded: LoadedPlan,
+    code: LoadedStep,
+    args: JsonText,
+    timeoutMs: number,
+    cacheMs: number | null,
+  ): void {
     const { cursor, step, n } = effect
+    if (!isAwaited(run, cursor, n)) return
     const own = loadedOf(run, cursor)
-    // What a workflow asks for is no step of a version.
-    const { plan, steps } = cursor.ask ? loaded : own
-    const { id } = cursor.ask ? steps[0]!.step : step
-    const timeout = step.timeout && timeoutMs
-    const target: ApartTarget = { kind: 'step', id, timeoutMs: timeout, deleteS: stepDeletion(run, cursor, n) }
-    const { versionId } = plan
-    const { turns } = loaded === own ? own.steps[step.index]! : loaded
+    const ask = cursor.ask as TaskAsk | null // nothing else runs code
+    const task = ask?.kind === 'task' ? ask : null
     try {
-      becomeJob(run, effect, { n, target, versionId, args, turns })
+      const target: ApartTarget = {
+        kind: task ? 'task' : 'step',
+        // What a workflow asks for is no step of a version.
+        id: (ask ? code.step : step).id,
+        timeoutMs: step.timeout && timeoutMs,
+        cacheMs,
+        // A task is given what the workflow has come to.
+        deleteS: task ? soonerOf(stepDeletion(run, cursor, n), run.deleteS) : stepDeletion(run, cursor, n),
+      }
+      const { versionId } = (ask ? loaded : own).plan
+      const turns = ask ? askedTurns(ask, loaded, code.step.id) : loaded === own ? own.steps[step.index]!.turns : loaded.turns
+      const turn = turns && turnFor(run, turns, args)
+      becomeJob(run, effect, { n, target, versionId, args: task ? taskArgs(run, cursor, task, args) : args, turn })
     } catch (error) {
       take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e: expressionError(error) }, null)
     }
   }
 
-  /** @throws StepFault, EngineError where it may not, or it cannot be told which turn it waits for */
+  function taskArgs(run: Run, { parent }: Cursor, { args, name, key }: TaskAsk, input: JsonText): JsonText {
+    const checkpoint = checkpointText(parent!.workflow!, run.id, key)
+    const text = printTaskArgs({ args: JSON.stringify(args), name, input, checkpoint })
+    assertTasks(text, parent!.inner!.count, limits.partsBytesMax)
+    return text
+  }
+
+  /** @throws StepFault where it may not be one */
   function becomeJob(run: Run, { cursor, step }: { cursor: Cursor; step: PlanStep }, job: ApartJob): void {
-    const { n, target, versionId, args, turns } = job
-    if (!isAlive(run.state!, cursor) || cursor.n !== n) return // nobody waits for it any more
+    const { n, target, versionId, args, turn } = job
     if (run.folder !== '' && sharesFolder(cursor)) throw new StepFault('NotShared', notShared)
     const id = partIdOf(run.id, n, 0)
-    const tag = step.apart?.tag ? `,"tag":"${step.apart.tag}"` : ''
-    const turn = turns ? `,"turn":${JSON.stringify(turnFor(run, turns, args))}` : ''
-    addParts(run, {
-      n,
-      part: printTarget(target),
-      versionId,
-      atOnce: 1,
-      jobs: [`{"id":"${id}","slot":0,"args":${args}${tag}${turn}}`],
-    })
+    const { tag, priority } = step.apart ?? {}
+    let more = tag ? `,"tag":${JSON.stringify(tag)}` : ''
+    if (priority !== undefined) more += `,"priority":${priority}`
+    if (turn) more += `,"turn":${JSON.stringify(turn)}`
+    const made = `{"id":"${id}","slot":0,"args":${args}${more}}`
+    addParts(run, { n, part: printTarget(target), versionId, atOnce: 1, jobs: [made] })
     take(run, { k: 'spread', ...at(cursor), s: step.id, n, jobs: 1, job: id }, null)
   }
 
@@ -696,18 +716,19 @@ export function createRuns(parts: RunsParts): Runs {
     const record: JobRecord & { k: 'call' } = { k: 'call', ...at(cursor), s: step.id, version: '', args: '{}' }
     if (loaded instanceof Error) record.error = referenceError(loaded)
     else {
-      const { turns } = loaded
       const { versionId } = loaded.plan
       record.version = versionId
       try {
+        const turns = cursor.ask ? askedTurns(cursor.ask as TaskAsk, loaded, '') : loaded.turns
         const args = (record.args = argsOf(loadedOf(run, cursor), cursor, step.index))
         assertSize(args, limits.resultBytesMax)
         const depth = cursor.frame.depth + 1
         if ((step.apart || turns) && depth <= limits.flowDepthMax) {
           const { n } = cursor
+          if (!isAwaited(run, cursor, n)) return
           if (loaded.plan.deleteS !== null) (run.deletes ??= new Map()).set(n, loaded.plan.deleteS)
           const target: ApartTarget = { kind: 'flow', depth, deleteS: stepDeletion(run, cursor, n) }
-          becomeJob(run, effect, { n, target, versionId, args, turns })
+          becomeJob(run, effect, { n, target, versionId, args, turn: turns && turnFor(run, turns, args) })
           return
         }
       } catch (error) {
@@ -1135,6 +1156,11 @@ function sharesFolder(cursor: Cursor): boolean {
   return false
 }
 
+/** Something was looked up meanwhile: does its cursor still wait for step n? */
+function isAwaited(run: Run, cursor: Cursor, n: number): boolean {
+  return isAlive(run.state!, cursor) && cursor.n === n
+}
+
 function isWaiting(run: Run, cursor: Cursor): boolean {
   return waitKinds.includes(cursor.phase) && isAlive(run.state!, cursor)
 }
@@ -1186,6 +1212,16 @@ function turnFor(run: Run, turns: TurnMaker, args: JsonText): Turn {
   )
 }
 
+/** What it waits for that a workflow asks for. `stepId`: of the workflow. */
+function askedTurns(ask: TaskAsk, loaded: LoadedPlan, stepId: string): TurnMaker | null {
+  const { kind, path } = ask
+  if (kind !== 'task' && ask.apart?.turns && loaded.plan.turns?.order) {
+    const message = `${kind} ${path} has an ordering_key, and a job waits for one key: leave concurrency_limit out`
+    throw new StepFault('OrderedInside', message)
+  }
+  return turnsOfAsk(ask, loaded, stepId)
+}
+
 /** A step is not absorbed by another one: each has a flow that waits for it. */
 class DebouncedInside extends Error {
   constructor({ kind, path }: { kind: string; path: string }) {
@@ -1204,7 +1240,7 @@ interface ApartJob {
   target: ApartTarget
   versionId: string
   args: JsonText
-  turns: TurnMaker | null
+  turn: Turn | null
 }
 
 /** When what step n of the cursor comes to is deleted. */
@@ -1216,9 +1252,10 @@ const notShared =
   'it would be a job of its own, which does not see the folder that the steps of a flow with same_worker share; take its tag or ' +
   'its limit away, or same_worker'
 
-/** Is the step a job of its own? Not where it already is that job. */
-function isApart(step: PlanStep, own: LoadedPlan, runs: LoadedPlan): boolean {
-  return step.apart !== null || (runs !== own && runs.turns !== null && !own.plan.alone)
+/** Is what the cursor is at a job of its own? Not a step where it already is that job. */
+function isApart({ step, ask }: Cursor, own: LoadedPlan, runs: LoadedPlan): boolean {
+  if (step!.apart !== null) return true
+  return runs.turns !== null && (ask ? ask.kind === 'script' : runs !== own && !own.plan.alone)
 }
 
 /** Each round is sent all that came before. */
@@ -1232,6 +1269,16 @@ function assertCheckpoint({ chars }: Workflow, { resultBytesMax }: Limits): void
 }
 
 const checkpointResults = 4
+
+/** Each of `count` tasks that run at once may be given a copy. */
+function assertTasks(args: JsonText, count: number, bytesMax: number): void {
+  if (args.length * count <= bytesMax) return
+  throw new StepFault(
+    'ArgumentsTooLarge',
+    `a task with a tag or a limit is given what its workflow has come to so far, ${args.length} bytes, and ${count} run at once; the limit ` +
+      `is ${bytesMax} for all of them. Keep what is large elsewhere, and return where it is`,
+  )
+}
 
 /** Each part has a copy of what its iterations see. */
 function assertParts(parts: readonly JsonText[], bytesMax: number): void {

@@ -274,16 +274,141 @@ export default wmill.workflow(async (x: number) => (await twice(x)) + (await twi
     result: { value: 'other', approved: true },
   },
   {
-    name: 'options of a task that are for jobs are refused by name',
-    modules: [body('a', "await task(async function big() {}, { tag: 'gpu' })()")],
+    name: 'a task option that cannot be is refused by name',
+    modules: [body('a', "await task(async function big() {}, { concurrency_key: 'k' })()")],
     status: 'failure',
     result: {
       error: {
         name: 'WorkflowError',
-        message: 'task "big": tag is for jobs, and a task runs inside of its workflow\'s job; leave it out',
+        message: 'task "big": concurrency_key does nothing without concurrency_limit',
         step_id: 'a',
       },
     },
+  },
+  {
+    name: 'limited tasks are jobs: they see what the body has come to, beside tasks that are none',
+    modules: [
+      body(
+        'a',
+        `const here = await step('here', () => 7)
+         const add = task(async function add(x: number) { return x + here + y }, { concurrency_limit: 1000 })
+         const first = await add(1)
+         return [first, ...(await Promise.all([add(2), double(first), add(3)])), await step('end', () => here)]`,
+        { y: 'Math.floor(100 + Math.random() * 0.5)' },
+      ),
+      give('b', 'results.a'),
+    ],
+    result: [108, 109, 216, 110, 7],
+    ran: { a: 5 },
+  },
+  {
+    name: 'a limited task that fails is an error of the body, and is tried again as a task is',
+    modules: [
+      body(
+        'a',
+        `const limited = (f, more = {}) => task(f, { concurrency_limit: 1000, ...more })
+         const bad = limited(async function bad(x: number) { throw Object.assign(new RangeError('no ' + x), { code: 7 }) }, { retry: { attempts: 1 } })
+         try { await bad(13) } catch (e) {
+           const { name, message, extra } = e.result.error
+           return [e.name, e.step_key, await double(1), name, message, extra]
+         }`,
+      ),
+    ],
+    result: ['TaskError', 'bad#2', 2, 'RangeError', 'no 13', { code: 7 }],
+  },
+  {
+    name: 'limited scripts and flows by path, and a script that limits its own jobs',
+    deploy: {
+      'f/wac/limited': { script: 'export const main = (a: number, b = 10) => a + b', limits: { concurrent_limit: 2 } },
+      'f/wac/plain': { script: 'export const main = (a: number) => a * 2' },
+      'f/wac/ordered': { script: 'export const main = (a: number) => a', limits: { ordering_key: 'flow_input.a' } },
+      'f/wac/limited_flow': { modules: [give('x', 'flow_input.n + 1')] },
+    },
+    modules: [
+      body(
+        'a',
+        `const options = { concurrency_limit: 3, concurrency_key: 'wac-$args[a]', concurrency_time_window_s: 0.01 }
+         const both = await Promise.all([
+           taskScript('f/wac/limited')({ a: 1 }), taskScript('f/wac/limited', { concurrency_limit: 5 })({ a: 2 }),
+           taskScript('f/wac/plain', options)({ a: 3 }), taskFlow('f/wac/limited_flow', options)({ n: 4 }),
+           taskScript('f/wac/ordered')({ a: 5 }),
+         ])
+         try { await taskScript('f/wac/ordered', options)({ a: 6 }) } catch (e) { return [...both, e.result.error.name] }`,
+      ),
+    ],
+    result: [11, 12, 6, 5, 5, 'OrderedInside'],
+    ran: { x: 1 },
+  },
+  {
+    name: 'a script that is a workflow with limited tasks, as a step and as a limited task of another one',
+    deploy: {
+      'f/wac/inner_limited': {
+        script: `import { task, workflow } from 'windmill-client@1.818.0'
+const twice = task(async function twice(x: number) { return x * 2 }, { concurrency_limit: 100 })
+export const main = workflow(async (x: number) => (await twice(x)) + (await twice(1)))`,
+        limits: { concurrent_limit: 100 },
+      },
+    },
+    modules: [
+      script('a', 'f/wac/inner_limited', { x: '5' }),
+      body('b', "return [x, await taskScript('f/wac/inner_limited', { concurrency_limit: 9 })({ x: 3 })]", { x: 'results.a' }),
+    ],
+    result: [12, 8],
+  },
+  {
+    name: 'a limited task has a time-out of its own, and its result is used again',
+    modules: [
+      body(
+        'a',
+        `const limited = { concurrency_limit: 1000 }
+         const slow = task(async function slow() { await new Promise((done) => setTimeout(done, 60_000)) }, { ...limited, timeout: 0.2 })
+         const draw = task(async function draw(x: number) { return x + Math.random() }, { ...limited, cache_ttl: 60 })
+         const drawn = [await draw(1), await draw(1), await draw(2)]
+         try { await slow() } catch (e) { return [e.result.error.name, drawn[0] === drawn[1], drawn[2] > 2] }`,
+      ),
+    ],
+    result: ['TimeoutError', true, true],
+  },
+  {
+    name: 'a limited task sees the value of a variable that its workflow is given by name',
+    kept: { variables: { 'f/wac/key': 'open sesame' } },
+    modules: [
+      body('a', 'return [key, await task(async function t() { return key.length }, { concurrency_limit: 1000 })()]', {
+        key: "'$var:f/wac/key'",
+      }),
+    ],
+    result: ['open sesame', 11],
+  },
+  {
+    name: 'limited tasks in parallel iterations, and a strict flow',
+    modules: [
+      each(
+        'l',
+        '[1, 2, 3]',
+        [
+          body(
+            'a',
+            "const keep = await step('s', () => x); return [keep, await task(async function t() { return x * 2 }, { concurrency_limit: 2 })()]",
+            { x: 'flow_input.iter.value' },
+          ),
+        ],
+        { parallel: true },
+      ),
+    ],
+    value: { durability: 'strict' },
+    result: [
+      [1, 2],
+      [2, 4],
+      [3, 6],
+    ],
+  },
+  {
+    name: 'a limited task in a flow whose steps share a folder is told why it cannot be',
+    modules: [
+      body('a', 'try { await task(async function t() {}, { concurrency_limit: 2 })() } catch (e) { return e.result.error.name }'),
+    ],
+    value: { same_worker: true },
+    result: 'NotShared',
   },
   {
     name: 'a task has a time-out of its own',

@@ -189,6 +189,20 @@ test('a sub-flow and a script bring their own rules', async () => {
   expect(left).toMatchObject({ deleted: 'some', result: 'open' })
 })
 
+test('what a workflow has come to is deleted where a task that is a job was given it', async () => {
+  await engine.script('f/test/gives', { content: "export const main = () => 'secret'", language: 'bun', delete_after_use: true })
+  const content = `import { task, taskScript, workflow } from 'windmill-client@1.818.0'
+    const seen = task(async function seen(x: number) { return x }, { concurrency_limit: 9 })
+    export const main = workflow(async () => { await taskScript('f/test/gives')(); return await seen(7) })`
+  const { id } = await engine.run(await deploy('f/test/workflow', [ts('w', content)]))
+  expect((await kept(id)).text).toContain('secret')
+  await later(6)
+  expect(await kept(id)).toMatchObject({ deleted: 'some', result: 7, text: expect.not.stringContaining('secret') })
+  const { rows } = await engine.db.pool.query<{ id: string }>('select id from job_done where parent_id = $1', [id])
+  const part = (await api.get(`jobs_u/get/${rows[0]!.id}`)).json
+  expect(part).toMatchObject({ deleted: true, success: true, args: {}, result: deletedText })
+}, 30_000)
+
 test('a script deployed with delete_after_use is deleted as a job too', async () => {
   const hash = await engine.script('f/test/alone', {
     content: 'export const main = (x: string) => x',

@@ -221,6 +221,64 @@ describe('a flow with a workflow in it', () => {
   })
 })
 
+describe('a task with a limit', () => {
+  test('is a job of its own, shown with its arguments, its output and its error', async () => {
+    await deploy(
+      'limited',
+      `const half = task(async function half(n: number) {
+         console.log('halves ' + n)
+         if (n % 2 === 1) throw new RangeError(n + ' is odd')
+         return n / 2
+       }, { concurrency_limit: 5 })
+       export const main = workflow(async (n: number) => {
+         const first = await half(n)
+         try { await half(first) } catch (e) { return [first, e.result.error.name, e.child_job_id] }
+       })`,
+    )
+    const id = await start('limited', { n: 6 })
+    const { result } = await engine.done(id)
+    expect(result).toEqual([3, 'RangeError', expect.any(String)])
+    const job = (await api.get(`jobs_u/get/${id}`)).json
+    expect(Object.values(job.workflow_as_code_status as object)).toMatchObject([
+      { name: 'half', key: 'half', duration_ms: expect.any(Number) },
+      { name: 'half', key: 'half_2', duration_ms: expect.any(Number) },
+    ])
+    const [first, second] = Object.keys(job.workflow_as_code_status)
+    const shown = (await api.get(`jobs_u/get/${first}`)).json
+    expect(shown).toMatchObject({ parent_job: id, success: true, args: { n: 6 }, result: 3, is_flow_step: true })
+    expect((await api.get(`jobs_u/get/${second}`)).json).toMatchObject({
+      success: false,
+      result: { error: { name: 'RangeError' } },
+    })
+    await expect.poll(async () => (await api.get(`jobs_u/get_logs/${first}`)).body).toContain('halves 6')
+    // The body knows it by the workflow's own id, as a task that is no job.
+    const known = (await api.get(`jobs_u/get/${(result as string[])[2]}`)).json
+    expect(known).toMatchObject({ success: false, args: { n: 3 } })
+  })
+
+  test('asks for the URLs of an approval of its workflow', async () => {
+    await deploy(
+      'limited_asks',
+      `const urls = task(async function urls() { return await getApprovalUrls('boss', 'bob') }, { concurrency_limit: 5 })
+       export const main = workflow(async () => {
+         const { resume } = await urls()
+         await step('resume', () => resume)
+         return await waitForApproval({ key: 'boss' })
+       })`,
+    )
+    const id = await start('limited_asks')
+    const asked = async () =>
+      engine.db.pool.query<{ v: string }>(
+        "select record ->> 'v' as v from job_journal where job_id = $1 and record ->> 'key' = 'resume'",
+        [id],
+      )
+    await expect.poll(async () => (await asked()).rowCount).toBe(1)
+    const [resume] = (await asked()).rows
+    await expect.poll(async () => (await post(resume!.v, { ok: 1 })).status).toBe(201) // refused until it waits
+    expect((await engine.done(id)).result).toEqual({ value: { ok: 1 }, approver: 'bob', approved: true })
+  })
+})
+
 describe('a task of a script that is no workflow', () => {
   const plain = `export async function hello(name: string, times: number) { return 'Hello '.repeat(times) + name + (process.env.WM_FLOW_JOB_ID ? '!' : '?') }
 export async function main() { return [await task(hello)('BAR', 1), await task(hello)('FOO', 2)] }`

@@ -208,6 +208,7 @@ class Sequence {
       slot,
       args: { slot },
       tag: this.#chance() < 0.2 ? this.#tag() : undefined,
+      priority: this.#chance() < 0.2 ? this.#whole(3) : undefined,
       turn: this.#chance() < 0.3 ? { key: `t${this.#whole(4)}`, max: 1 + this.#whole(2) } : undefined,
     }))
     for (const { id } of jobs) this.ids.push(id)

@@ -569,7 +569,7 @@ const statements: Record<string, Statement> = {
   },
 
   spread_jobs(store, [workerId, document]) {
-    type Part = { id: string; slot: number; args: unknown; tag?: string; turn?: LimitItem }
+    type Part = { id: string; slot: number; args: unknown; tag?: string; priority?: number; turn?: LimitItem }
     type Item = {
       id: string
       epoch: number
@@ -595,8 +595,8 @@ const statements: Record<string, Statement> = {
       store.journal.set(owner.id, records)
       if (records.has(item.n)) continue
       records.set(item.n, text(item.record))
-      const { priority, created_by, workspace_id: ws } = owner
-      for (const { id, slot, args, tag = owner.tag, turn } of item.jobs) {
+      const { created_by, workspace_id: ws } = owner
+      for (const { id, slot, args, tag = owner.tag, priority = owner.priority, turn } of item.jobs) {
         insert(store, { id, ws, v: item.v, tag, p: priority, by: created_by, args })
         const part = store.jobs.get(id)!
         Object.assign(part, { parent_id: owner.id, parent_step: item.step, parent_slot: slot, part: item.part })

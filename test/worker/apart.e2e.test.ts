@@ -190,6 +190,71 @@ test('a step whose job is canceled by hand fails with that', async () => {
   expect(await partsOf(id)).toMatchObject([{ status: 'canceled' }])
 }, 30_000)
 
+/** A flow with a workflow in it. */
+const workflow = (path: string, text: string, inputs: Record<string, string> = {}) => {
+  const client = "import { parallel, task, taskFlow, taskScript, workflow } from 'windmill-client@1.818.0'"
+  const code = `${client}\nexport const main = workflow(async (${Object.keys(inputs).join(', ')}) => { ${text} })`
+  return engine.deploy(path, [ts('w', code, inputs)], {}, false)
+}
+
+test('what a workflow asks for with a tag runs on a worker of that tag, with the priority it says', async () => {
+  await engine.script('apart/here', 'export const main = (n: number) => n * 3')
+  await engine.deploy('apart/there', [give('i', 'flow_input.n + 1')], {}, false)
+  const flow = await workflow(
+    'apart/tasks',
+    `const gpu = { tag: 'gpu' }
+     const there = task(async function there(n: number) { return n + 1 }, { ...gpu, priority: 5 })
+     const here = task(async function here(n: number) { return n * 2 }, { priority: 5 })
+     return [await there(1), await here(2), await taskScript('apart/here', gpu)({ n: 3 }), await taskFlow('apart/there', gpu)({ n: 4 })]`,
+  )
+  const done = await engine.run(flow)
+  expect(done).toMatchObject({ status: 'success', result: [2, 4, 9, 5] })
+  const parts = await partsOf(done.id)
+  expect(parts.map(({ tag, part, status }) => [tag, part.split('/').at(-1), status])).toEqual([
+    ['gpu', 'task', 'success'],
+    ['gpu', '', 'success'],
+    ['gpu', '1', 'success'],
+  ])
+}, 60_000)
+
+test('the priority of a task is that of its job', async () => {
+  const flow = await workflow(
+    'apart/priority',
+    "const some = (priority?: number) => task(async function some() {}, { tag: 'nobody', priority })(); await Promise.all([some(7), some()])",
+  )
+  const id = await engine.start(flow)
+  await becomes(async () => (await partsOf(id)).length === 2)
+  const { rows } = await engine.db.pool.query('select priority from job where parent_id = $1 order by parent_step', [id])
+  expect(rows).toEqual([{ priority: 7 }, { priority: 0 }])
+  await cancelJob(engine.db.pool, { workspaceId: 'main', id, by: 'me', reason: 'enough' })
+  expect(await engine.done(id)).toMatchObject({ status: 'canceled' })
+  const worker = await engine.work([], { tags: ['nobody'] })
+  await becomes(async () => (await partsOf(id)).every(({ status }) => status === 'canceled'))
+  await worker.stop()
+}, 60_000)
+
+test('a limited task: never more of it than that, over all jobs of its workflow; by a key, over those of one argument', async () => {
+  const timing = `const from = performance.timeOrigin + performance.now()
+    await new Promise((resolve) => setTimeout(resolve, 15))
+    return { n, from, to: performance.timeOrigin + performance.now() }`
+  const limited = (path: string, options: string) =>
+    workflow(path, `return await parallel([0, 1, 2, 3], task(async function timed(n: number) { ${timing} }, ${options}))`, {
+      account: 'flow_input.account',
+    })
+  const runs = async (path: string, options: string): Promise<(Ran & { account: number })[]> => {
+    const flow = await limited(path, options)
+    const accounts = [1, 2, 1, 2]
+    const ids = await Promise.all(accounts.map((account) => engine.start(flow, { account })))
+    const done = await Promise.all(ids.map((id) => engine.done(id)))
+    expect(done.map(({ status }) => status)).toEqual(accounts.map(() => 'success'))
+    return done.flatMap(({ result }, i) => (result as unknown as Ran[]).map((ran) => ({ ...ran, account: accounts[i]! })))
+  }
+  expect(mostAtOnce(await runs('apart/tasks_2', '{ concurrency_limit: 2 }'))).toBeLessThanOrEqual(2)
+  const keyed = await runs('apart/tasks_key', "{ concurrency_limit: 1, concurrency_key: '$workspace-$args[account]' }")
+  for (const account of [1, 2]) expect(mostAtOnce(keyed.filter((one) => one.account === account))).toBe(1)
+  expect((await engine.db.pool.query('select from turn')).rows).toEqual([])
+}, 60_000)
+
 const claimed = (): number => workers.reduce((sum, { worker }) => sum + worker.counters.jobsClaimed, 0)
 
 test('a thousand iterations of a step that is a job: theirs is not claimed again for each of them', async () => {

@@ -1,8 +1,9 @@
 // Steps apart: a step that is a job of its own, a part of its job, because it has a tag or a limit of its own, or names a script or a
-// flow that limits or orders its jobs.
+// flow that limits or orders its jobs. So is what a workflow (workflow.ts) asks for with a tag or a limit.
 //   A1. The job binds the arguments, and the part runs the step once with them. What stands around a step (retries, what skips, stops or
 //       waits) stays with the job: each attempt is a part of its own, by the attempt's number.
 //   A2. A step of code is a job of the version that has the step, which stands at it alone; a flow by path a job of that flow.
+//       A task is a job of the version that has its workflow, and is given what that has come to.
 //   A3. The end of a part is a signal (S3 of spread.ts), and the job goes on as if the step had ended in it.
 import { assert, type UserError } from '../errors.ts'
 import { constant } from '../expr/compile.ts'
@@ -10,39 +11,47 @@ import type { Json, JsonText } from '../json.ts'
 import { nothingAround, type Plan, type PlanStep } from './plan.ts'
 
 /**
- * What a part runs, if it is no part of a loop: a step, for at most so long; or a whole flow, inside of so many. `deleteS`: it is
- * deleted so many seconds after its end (deletion.ts).
+ * What a part runs, if it is no part of a loop: a step, or a task of the workflow that a step is, for at most so long, its result to
+ * be used again for `cacheMs`; or a whole flow, inside of so many. `deleteS`: it is deleted so many seconds after its end (deletion.ts).
  */
 export type ApartTarget = { deleteS: number | null } & (
-  | { kind: 'step'; id: string; timeoutMs: number | null }
+  | { kind: 'step' | 'task'; id: string; timeoutMs: number | null; cacheMs: number | null }
   | { kind: 'flow'; depth: number }
 )
 
 /** As it is stored in `job.part`; a loop's part has the id of its step, which holds no slash. */
 export function printTarget(target: ApartTarget): string {
   const { kind, deleteS } = target
-  const what = kind === 'flow' ? `/${target.depth}` : `${target.id}/${target.timeoutMs ?? ''}`
-  return deleteS === null ? what : `${what}/${deleteS}`
+  const fields =
+    kind === 'flow'
+      ? ['', target.depth, deleteS]
+      : [target.id, target.timeoutMs, deleteS, target.cacheMs, kind === 'task' ? kind : null]
+  while (fields.length > 2 && fields.at(-1) === null) fields.pop()
+  return fields.join('/') // a null in between is nothing
 }
 
 /** null: iterations of a loop. */
 export function parseTarget(part: string): ApartTarget | null {
-  const [id, number, deletion] = part.split('/')
+  const [id, number, deletion, cache, task] = part.split('/')
   if (number === undefined) return null
-  const deleteS = deletion === undefined ? null : Number(deletion)
+  const deleteS = numberOf(deletion)
   if (id === '') return { kind: 'flow', depth: Number(number), deleteS }
-  return { kind: 'step', id: id!, timeoutMs: number === '' ? null : Number(number), deleteS }
+  return { kind: task ? 'task' : 'step', id: id!, timeoutMs: numberOf(number), cacheMs: numberOf(cache), deleteS }
+}
+
+function numberOf(text: string | undefined): number | null {
+  return text ? Number(text) : null
 }
 
 /** The plan of a job that is a part: of a step apart, that step and nothing around it. */
 export function planOfPart(plan: Plan, part: string): Plan {
   const target = parseTarget(part)
-  if (target?.kind !== 'step') return plan
+  if (target === null || target.kind === 'flow') return plan
   const step = plan.steps.find(({ id }) => id === target.id)
   assert(step, `${plan.path} has no step ${target.id}`)
   return {
     ...plan,
-    steps: [alone(step, target.timeoutMs, step.cacheMs ?? (plan.alone ? plan.cacheMs : null))],
+    steps: [alone(step, target)],
     root: { steps: [0] },
     skipIf: null,
     failure: null,
@@ -56,7 +65,7 @@ export function planOfPart(plan: Plan, part: string): Plan {
   }
 }
 
-function alone(step: PlanStep, timeoutMs: number | null, cacheMs: number | null): PlanStep {
+function alone(step: PlanStep, { timeoutMs, cacheMs }: { timeoutMs: number | null; cacheMs: number | null }): PlanStep {
   const timeout = timeoutMs === null ? null : constant(String(timeoutMs / 1_000))
   return { ...step, ...nothingAround, index: 0, cacheMs, deleteS: null, timeout }
 }

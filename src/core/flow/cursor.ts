@@ -11,7 +11,7 @@ import { noGroups } from './groups.ts'
 import { resolved, type Look } from '../lookups.ts'
 import type { Block, Plan, PlanStep } from './plan.ts'
 import type { Approval, PickKind } from './records.ts'
-import type { Ask, Workflow } from './workflow.ts'
+import type { Ask, TaskArgs, Workflow } from './workflow.ts'
 
 /** What a cursor waits for: see M2 of machine.ts. */
 export type Phase =
@@ -99,6 +99,8 @@ export class Cursor implements Scope {
   workflow: Workflow | null = null
   /** What a workflow asked for, and this cursor is. */
   ask: Ask | null = null
+  /** Of a job that is a task of a workflow: what it was given. */
+  task: TaskArgs | null = null
   #inputText: JsonText | null = null
   #parsed: Map<JsonText, Json> | null = null
 

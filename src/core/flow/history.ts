@@ -271,8 +271,9 @@ export class History implements Witness {
 
 /** What the step is called with, as far as that needs no JavaScript. */
 function argsOf(cursor: Cursor): JsonText | null {
-  const { ask } = cursor
+  const { ask, task } = cursor
   if (ask) return 'args' in ask ? JSON.stringify(ask.args) : '{}'
+  if (task) return task.args
   const { plan } = cursor.frame
   if (plan.alone) return cursor.flowInputText()
   const { inputs } = cursor.step!

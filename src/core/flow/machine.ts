@@ -30,7 +30,7 @@ import { isAsked, noGroups } from './groups.ts'
 import type { Block, BranchesRun, LoopRun, Plan, PlanStep, Stop, Suspend } from './plan.ts'
 import type { Approval, JobRecord, PickKind } from './records.ts'
 import { parsePart, partsOf, readPartEnd, type PartEnd, type Spread } from './spread.ts'
-import { approvalText, complete, newWorkflow, stepOfAsk, type Ask, type Workflow } from './workflow.ts'
+import { approvalText, complete, newWorkflow, parseTaskArgs, stepOfAsk, type Ask, type Workflow } from './workflow.ts'
 
 export const jobStatuses = ['success', 'failure', 'canceled', 'skipped'] as const
 export type JobStatus = (typeof jobStatuses)[number]
@@ -144,8 +144,10 @@ export function open(
 ): JobState {
   const target = part === null ? null : parseTarget(part)
   if (part !== null && target === null) return openPart(plan, args, limits, plans, effects, witness, part)
-  const state = newState(plan, args, limits, plans, witness, target?.kind === 'flow' ? target.depth : 0)
+  const task = target?.kind === 'task' ? parseTaskArgs(args) : null
+  const state = newState(plan, task?.input ?? args, limits, plans, witness, target?.kind === 'flow' ? target.depth : 0)
   state.apart = target !== null
+  state.root.task = task
   begin(state, state.root, effects)
   return state
 }

@@ -100,6 +100,8 @@ export interface Apart {
   tag: string | null
   /** What its jobs wait for. */
   turns: TurnRule | null
+  /** Of a workflow's task; missing: that of its job. */
+  priority?: number
 }
 
 export interface PlanStep {

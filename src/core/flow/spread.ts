@@ -6,7 +6,7 @@
 //       one after which no other may begin.
 import { assert, type UserError } from '../errors.ts'
 import type { Expression } from '../expr/expression.ts'
-import { elementTexts, type Json, type JsonText } from '../json.ts'
+import { elementTexts, fieldTexts, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
 import { parseTarget } from './apart.ts'
 import type { Cursor } from './cursor.ts'
@@ -200,17 +200,6 @@ export function parsePart(args: JsonText): PartArgs {
       })) ?? null,
     items: elementTexts(texts.get('items')!),
   }
-}
-
-/** The fields of a JSON object, each as the text it was printed as. */
-function fieldTexts(object: JsonText): Map<string, JsonText> {
-  const texts = new Map<string, JsonText>()
-  // What is between the commas of an object is split as that of an array is.
-  for (const field of elementTexts(object)) {
-    const [opening, key] = /^"((?:[^"\\]|\\.)*)"\s*:\s*/.exec(field)!
-    texts.set(JSON.parse(`"${key}"`) as string, field.slice(opening.length))
-  }
-  return texts
 }
 
 function printApprovals(approvals: readonly Approval[]): JsonText {

@@ -127,7 +127,7 @@ export const queueingFields = [
   'max_total_debounces_amount',
 ] as const satisfies (keyof Queueing)[]
 
-const jobsMaxMax = 1_000_000
+export const jobsMaxMax = 1_000_000
 
 /** Of a flow or a script. 0, null and empty texts are what editors write for "not set". */
 export function checkQueueing(fields: Fields, at: string, faults: Faults): void {

@@ -3,13 +3,16 @@
 //   W1. What a round asks for is a record; each Ask is a cursor inside of the step, with a number of its own. When all are over, the
 //       next round begins.
 //   W2. A failed task is a result: the body gets it as an error and decides. An approval that does not come in time fails the step.
-//   W3. What a task option asks for and this engine does not do is refused, by name.
+//   W3. A task that has a tag or a limit is a job of its own (apart.ts). It is given what the workflow has come to (TaskArgs).
+//   W4. What a task option asks for and this engine does not do is refused, by name.
 import { messageOf, type UserError } from '../errors.ts'
 import { constant } from '../expr/compile.ts'
 import { stepIdOf } from '../job/ids.ts'
-import type { Json, JsonText } from '../json.ts'
+import { fieldTexts, type Json, type JsonText } from '../json.ts'
 import type { Limits } from '../limits.ts'
-import { nothingAround, type Answerer, type PlanStep, type Suspend } from './plan.ts'
+import { nothingAround, type Answerer, type Apart, type PlanStep, type Suspend } from './plan.ts'
+import { keyFault, stepRuleOf, type TurnRule } from './turns.ts'
+import { jobsMaxMax, tagPattern } from './validate.ts'
 
 /** A task: the workflow's own code with this task called in it, or a script or a flow that is deployed. */
 export interface TaskAsk {
@@ -22,6 +25,8 @@ export interface TaskAsk {
   /** Seconds. */
   timeout?: number
   cache_ttl?: number
+  /** It is a job of its own. */
+  apart?: Apart
 }
 
 export interface SleepAsk {
@@ -71,8 +76,11 @@ export function complete(workflow: Workflow, key: string, result: JsonText | Fai
 
 /** What is left of it once its values are deleted (deletion.ts). */
 export function withoutValues(ask: Ask): Ask {
-  if ('args' in ask) return { ...ask, args: {} }
   if (ask.kind === 'sleep') return ask
+  if (ask.kind !== 'approval') {
+    const { apart: _apart, ...rest } = ask // the key of a limit may be made of values
+    return { ...rest, args: {} }
+  }
   const { form: _form, description: _description, ...rest } = ask
   return rest
 }
@@ -92,6 +100,29 @@ function resultText(result: JsonText | FailedTask, key: string, jobId: string): 
   return JSON.stringify({ __wmill_error: true, message, step_key: key, child_job_id: child, result: { error } })
 }
 
+/** What the job of a task is given. */
+export interface TaskArgs {
+  /** Of the task; its name and these are what its result is cached by. */
+  args: JsonText
+  name: string
+  /** What the workflow's code is called with. */
+  input: JsonText
+  checkpoint: JsonText
+}
+
+/** As it is stored: the arguments of that job. */
+export function printTaskArgs({ args, name, input, checkpoint }: TaskArgs): JsonText {
+  return `{"args":${args},"name":${JSON.stringify(name)},"input":${input},"checkpoint":${checkpoint}}`
+}
+
+/** Also where it was deleted. */
+export function parseTaskArgs(text: JsonText): TaskArgs {
+  const fields = fieldTexts(text)
+  const field = (name: string): JsonText => fields.get(name) ?? '{}'
+  const name = JSON.parse(fields.get('name') ?? '""') as string
+  return { args: field('args'), name, input: field('input'), checkpoint: field('checkpoint') }
+}
+
 /** What the body gets for an approval, refused ones too. */
 export function approvalText(answer: { v: JsonText; approver: string | null; approved: boolean }): JsonText {
   const { v, approver, approved } = answer
@@ -101,19 +132,12 @@ export function approvalText(answer: { v: JsonText; approver: string | null; app
 /** The step that an ask is run as; of the workflow's own step it has the id and the place in the plan. */
 export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanStep): PlanStep {
   const step: PlanStep = { ...nothingAround, index, id, run, deleteS }
-  switch (ask.kind) {
-    case 'sleep':
-      return { ...step, run: { kind: 'identity' } }
-    case 'approval':
-      return { ...step, run: { kind: 'identity' }, suspend: suspendOf(ask) }
-    case 'flow':
-      return { ...step, run: { kind: 'flow', path: ask.path! } }
-    case 'script':
-      step.run = { kind: 'script', path: ask.path!, hash: null }
-      break
-    default:
-      step.timeout = timeout
-  }
+  if (ask.kind === 'sleep') return { ...step, run: { kind: 'identity' } }
+  if (ask.kind === 'approval') return { ...step, run: { kind: 'identity' }, suspend: suspendOf(ask) }
+  step.apart = ask.apart ?? null
+  if (ask.kind === 'flow') return { ...step, run: { kind: 'flow', path: ask.path! } }
+  if (ask.kind === 'script') step.run = { kind: 'script', path: ask.path!, hash: null }
+  else step.timeout = timeout
   if (ask.timeout !== undefined) step.timeout = constant(String(ask.timeout))
   if (ask.cache_ttl !== undefined) step.cacheMs = ask.cache_ttl * 1_000
   return step
@@ -143,12 +167,15 @@ interface DispatchedTask {
   script?: unknown
   args?: unknown
   dispatch_type?: unknown
-  [option: string]: unknown
+  timeout?: unknown
+  cache_ttl?: unknown
+  tag?: unknown
+  priority?: unknown
+  /** `concurrency_limit` of its options. */
+  concurrent_limit?: unknown
+  concurrency_key?: unknown
+  concurrency_time_window_s?: unknown
 }
-
-/** Options that would need the task to be a job of its own. */
-const refusedOptions = ['tag', 'priority', 'concurrent_limit', 'concurrency_key', 'concurrency_time_window_s'] as const
-const clientNames: Record<string, string> = { concurrent_limit: 'concurrency_limit' }
 
 /** What a round asks for. Throws where that is nothing this engine does. */
 export function parseAsks(text: JsonText, { waitMsMax }: Pick<Limits, 'waitMsMax'>): Ask[] | UserError {
@@ -185,11 +212,6 @@ function approvalOf(info: Dispatch, timeout: number): ApprovalAsk {
 
 function taskOf(step: DispatchedTask): TaskAsk {
   const key = String(step.key)
-  const refused = refusedOptions.find((option) => step[option] !== undefined && step[option] !== null)
-  if (refused !== undefined) {
-    const option = clientNames[refused] ?? refused
-    throw new Error(`task "${key}": ${option} is for jobs, and a task runs inside of its workflow's job; leave it out`)
-  }
   const ask: TaskAsk = {
     kind: kindOf(step),
     key,
@@ -197,9 +219,67 @@ function taskOf(step: DispatchedTask): TaskAsk {
     args: step.args as TaskAsk['args'],
   }
   if (ask.kind !== 'task') ask.path = pathOf(step.script, key)
-  if (step['timeout'] !== undefined) ask.timeout = positive(step['timeout'], key, 'timeout')
-  if (step['cache_ttl'] !== undefined) ask.cache_ttl = positive(step['cache_ttl'], key, 'cache_ttl')
+  if (step.timeout !== undefined) ask.timeout = positive(step.timeout, key, 'timeout')
+  if (ask.kind === 'flow' && ask.timeout !== undefined) {
+    throw new Error(`task "${key}": a flow has no timeout of its own; set timeout on its modules`)
+  }
+  if (step.cache_ttl !== undefined) ask.cache_ttl = positive(step.cache_ttl, key, 'cache_ttl')
+  const apart = apartOf(step, key)
+  if (apart !== null) ask.apart = apart
   return ask
+}
+
+/** Of a task that stays in its workflow's job the priority says nothing: it waits for no worker. */
+function apartOf(step: DispatchedTask, key: string): Apart | null {
+  const tag = tagOf(step.tag, key)
+  const turns = limitOf(step, key)
+  const priority = priorityOf(step.priority, key)
+  if (tag === null && turns === null) return null
+  return { tag, turns, ...(priority === null ? {} : { priority }) }
+}
+
+/** Options that nobody has set. */
+function isUnset(value: unknown): value is undefined | null | '' | 0 {
+  return value === undefined || value === null || value === '' || value === 0
+}
+
+function tagOf(tag: unknown, key: string): string | null {
+  if (isUnset(tag)) return null
+  if (typeof tag === 'string' && tagPattern.test(tag)) return tag
+  throw new Error(`task "${key}": tag ${shown(tag)} has to be up to 100 characters without spaces, commas and colons`)
+}
+
+function limitOf(step: DispatchedTask, key: string): TurnRule | null {
+  const { concurrent_limit: jobsMax, concurrency_key: template, concurrency_time_window_s: windowS } = step
+  if (isUnset(jobsMax)) {
+    const alone = isUnset(template) ? (isUnset(windowS) ? null : 'concurrency_time_window_s') : 'concurrency_key'
+    if (alone === null) return null
+    throw new Error(`task "${key}": ${alone} does nothing without concurrency_limit`)
+  }
+  return stepRuleOf({
+    concurrent_limit: whole(jobsMax, { min: 1, max: jobsMaxMax }, key, 'concurrency_limit'),
+    ...(isUnset(template) ? {} : { custom_concurrency_key: templateOf(template, key) }),
+    ...(isUnset(windowS) ? {} : { concurrency_time_window_s: positive(windowS, key, 'concurrency_time_window_s') }),
+  })
+}
+
+function templateOf(template: unknown, key: string): string {
+  const fault = typeof template === 'string' ? keyFault(template) : 'it must be text'
+  if (fault === undefined) return template as string
+  throw new Error(`task "${key}": concurrency_key ${shown(template)}: ${fault}`)
+}
+
+function priorityOf(priority: unknown, key: string): number | null {
+  return isUnset(priority) ? null : whole(priority, { min: -32_768, max: 32_767 }, key, 'priority')
+}
+
+function whole(value: unknown, { min, max }: { min: number; max: number }, key: string, option: string): number {
+  if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max) return value as number
+  throw new Error(`task "${key}": ${option} is ${shown(value)}; it must be a whole number from ${min} to ${max}`)
+}
+
+function shown(value: unknown): string {
+  return (JSON.stringify(value) ?? String(value)).slice(0, 100)
 }
 
 function kindOf({ dispatch_type: type }: DispatchedTask): TaskAsk['kind'] {
@@ -214,7 +294,7 @@ function pathOf(path: unknown, key: string): string {
 
 function positive(value: unknown, key: string, option: string): number {
   if (typeof value === 'number' && value > 0) return value
-  throw new Error(`task "${key}": ${option} is ${JSON.stringify(value)}; it must be a number of seconds above 0`)
+  throw new Error(`task "${key}": ${option} is ${shown(value)}; it must be a number of seconds above 0`)
 }
 
 function secondsOf(value: unknown, key: unknown): number {

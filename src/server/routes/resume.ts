@@ -10,6 +10,7 @@ import {
   answerAsMember,
   answeredId,
   approvalInfo,
+  approvalOwner,
   approversOf,
   takeAnswer,
   waitOfWorkflow,
@@ -164,7 +165,7 @@ export function resumeRoutes(app: App, parts: ServerParts): void {
       const { ws, id: asked, step_key: stepKey } = request.params
       const { approver } = request.query
       assertWrites(request)
-      const id = uuidOf(asked)
+      const id = await approvalOwner(reads, ws, uuidOf(asked))
       const { id: jobId } = await jobIdNamed(db.pool, ws, id)
       const resumeId = resumeIdOfKey(stepKey)
       const who = { workspaceId: ws, resumeId, approver }

@@ -1,7 +1,7 @@
 -- spread_jobs: as append_journal, for records that jobs come with: $1 worker_id, $2 json [{id, epoch, n, record, step, part, v, at_once,
--- jobs: [{id, slot, args, tag?, turn?}, …]}, …]. The parts of a loop, or the one of a step apart, durable with the record that says so, and
+-- jobs: [{id, slot, args, tag?, priority?, turn?}, …]}, …]. The parts of a loop, or the one of a step apart, durable with the record that says so, and
 -- once: where the record is there already, so are they. `at_once` of them are ready, the others wait for their turn; those with a `turn`
--- for one among jobs (turn_parts). `tag`: missing, their job's.
+-- for one among jobs (turn_parts). `tag`, `priority`: missing, their job's.
 -- The share lock on the worker's row: see claim_jobs. What a dead worker's job left is all there when it is looked for.
 with me as materialized (
   select id from worker where id = $1 and state = 'alive' for share
@@ -29,11 +29,11 @@ with me as materialized (
   returning job_id, n
 ), made as materialized (
   select new.id, new.slot, new.args, coalesce(new.tag, ours.tag) as tag, new.turn, fact.v, fact.step, fact.part, fact.at_once,
-         ours.id as parent, ours.workspace_id, ours.priority, ours.created_by, ours.trace
+         ours.id as parent, ours.workspace_id, coalesce(new.priority, ours.priority) as priority, ours.created_by, ours.trace
     from kept
     join ours on ours.id = kept.job_id
     join fact on fact.id = kept.job_id and fact.n = kept.n,
-         json_to_recordset(fact.jobs) as new (id uuid, slot integer, args json, tag text, turn json)
+         json_to_recordset(fact.jobs) as new (id uuid, slot integer, args json, tag text, priority smallint, turn json)
 ), added as (
   insert into job (id, workspace_id, version_id, tag, priority, args, created_by, trace, parent_id, parent_step, parent_slot, part, state)
   select id, workspace_id, v, tag, priority, args, created_by, trace, parent, step, slot, part,

@@ -43,9 +43,12 @@ test('a step with a tag or a limit is a job of its own, others are not', () => {
 })
 
 test.each<[string, ApartTarget]>([
-  ['a-1_b/', { kind: 'step', id: 'a-1_b', timeoutMs: null, deleteS: null }],
-  ['a/1500', { kind: 'step', id: 'a', timeoutMs: 1_500, deleteS: null }],
-  ['a//60', { kind: 'step', id: 'a', timeoutMs: null, deleteS: 60 }],
+  ['a-1_b/', { kind: 'step', id: 'a-1_b', timeoutMs: null, cacheMs: null, deleteS: null }],
+  ['a/1500', { kind: 'step', id: 'a', timeoutMs: 1_500, cacheMs: null, deleteS: null }],
+  ['a//60', { kind: 'step', id: 'a', timeoutMs: null, cacheMs: null, deleteS: 60 }],
+  ['a///3000', { kind: 'step', id: 'a', timeoutMs: null, cacheMs: 3_000, deleteS: null }],
+  ['a////task', { kind: 'task', id: 'a', timeoutMs: null, cacheMs: null, deleteS: null }],
+  ['a/1/2/3/task', { kind: 'task', id: 'a', timeoutMs: 1, cacheMs: 3, deleteS: 2 }],
   ['/3/5', { kind: 'flow', depth: 3, deleteS: 5 }],
   ['/3', { kind: 'flow', depth: 3, deleteS: null }],
 ])('what is stored of a part: %s', (text, target) => {

@@ -286,7 +286,7 @@ function takenApart(plan: Plan, seed: number): Plan {
 /** The end of the job that a step is, by a machine of its own. */
 function endOfPart(effect: Effect & { e: 'wait' }, seed: number): JsonText {
   const { cursor, step } = effect
-  const part = printTarget({ kind: 'step', id: step.id, timeoutMs: null, deleteS: null })
+  const part = printTarget({ kind: 'step', id: step.id, timeoutMs: null, cacheMs: null, deleteS: null })
   const effects: Effect[] = []
   const noPlans = () => cursor.frame.plan
   const state = open(planOfPart(cursor.frame.plan, part), '{}', limits, noPlans, effects, null, part)
