@@ -962,10 +962,6 @@ function beginAsk(state: JobState, body: Cursor, step: PlanStep, ask: Ask, effec
 
 /** One of what a round asked for is over; after the last of them comes the next round. */
 function askEnded(state: JobState, owner: Cursor, inner: Inner, body: Cursor, ask: Ask, end: End, effects: Effect[]): void {
-  if (end.how === 'failed' && ask.kind === 'approval') {
-    failed(state, owner, end.error, null, effects)
-    return
-  }
   const result = end.how === 'failed' ? { n: body.n, error: end.error } : ask.kind === 'sleep' ? 'null' : end.value
   complete(workflowOf(owner), ask.key, result)
   inner.active -= 1

@@ -2,7 +2,7 @@
 // from the top, with the results that there are. It ends with the step's own end, or with what the body asks for next (Ask).
 //   W1. What a round asks for is a record; each Ask is a cursor inside of the step, with a number of its own. When all are over, the
 //       next round begins.
-//   W2. A failed task is a result: the body gets it as an error and decides. An approval that does not come in time fails the step.
+//   W2. A failed task is a result: the body gets it as an error and decides. So is an approval that is refused, or does not come in time.
 //   W3. A task that has a tag or a limit is a job of its own (apart.ts). It is given what the workflow has come to (TaskArgs).
 //   W4. What a task option asks for and this engine does not do is refused, by name.
 import { messageOf, type UserError } from '../errors.ts'
@@ -129,6 +129,9 @@ export function approvalText(answer: { v: JsonText; approver: string | null; app
   return `{"value":${v},"approver":${JSON.stringify(approver ?? 'anonymous')},"approved":${approved}}`
 }
 
+/** And for one that did not come in time. */
+const noAnswer = '{"value":null,"approver":null,"approved":false}'
+
 /** The step that an ask is run as; of the workflow's own step it has the id and the place in the plan. */
 export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanStep): PlanStep {
   const step: PlanStep = { ...nothingAround, index, id, run, deleteS }
@@ -144,7 +147,7 @@ export function stepOfAsk(ask: Ask, { index, id, run, timeout, deleteS }: PlanSt
 }
 
 function suspendOf({ by, timeout }: ApprovalAsk): Suspend {
-  return { events: 1, by, groups: null, timeoutMs: timeout * 1_000, goesOn: false, onTimeout: null, resultIsAnswer: true }
+  return { events: 1, by, groups: null, timeoutMs: timeout * 1_000, goesOn: false, onTimeout: noAnswer, resultIsAnswer: true }
 }
 
 // ── What the client says ──
