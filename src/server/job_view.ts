@@ -80,7 +80,7 @@ export function listedJob(job: JobSummary, workspaceId: string): object {
     success: job.status === 'success' || job.status === 'skipped',
     status: job.status,
     is_skipped: job.status === 'skipped',
-    deleted: false,
+    deleted: job.deleted === 'all',
   }
 }
 
@@ -103,7 +103,6 @@ export function jobText(
     {
       ...listedJob(job, workspaceId),
       ...stepOf(job),
-      deleted: job.status === null ? undefined : job.deleted === 'all',
       traceparent: job.trace?.slice(0, 55),
       replay_of: job.replayOf ?? undefined,
       replayed_as: job.replayedAs ?? undefined,
@@ -269,7 +268,7 @@ function partText(inside: Inside, id: string, workspaceId: string, part: Part): 
     success,
     status: success ? 'success' : 'failure',
     is_skipped: false,
-    deleted: false,
+    deleted: job.deleted === 'all' || (past.kind === 'attempt' && past.end?.gone === true),
   }
 }
 

@@ -28,6 +28,8 @@ export interface JobSummary {
   parentId: string | null
   canceledBy: string | null
   canceledReason: string | null
+  /** What delete_after_secs took of it. */
+  deleted: 'all' | 'some' | null
 }
 
 export interface JobRow extends JobSummary {
@@ -41,8 +43,6 @@ export interface JobRow extends JobSummary {
   value: JsonText
   /** While it is active: how far its steps say they are, in percent, by their ids. */
   progress: Record<string, number> | null
-  /** What delete_after_secs took of it. */
-  deleted: 'all' | 'some' | null
   /** What of `parentId` it is a part of: see core/flow/apart.ts. */
   part: string | null
   /** What its steps keep, by key. */

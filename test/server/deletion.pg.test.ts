@@ -2,6 +2,7 @@
 import { beforeAll, expect, test } from 'vitest'
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
 import { deletedText } from '../../src/core/flow/deletion.ts'
+import { stepIdOf } from '../../src/core/job/ids.ts'
 import type { Json } from '../../src/core/json.ts'
 import { auditDatabase, setRecording } from '../../src/store/audit.ts'
 import { deleteDue } from '../../src/store/deletions.ts'
@@ -94,6 +95,10 @@ test('arguments, result, steps and logs of a flow go; what ran is still shown', 
       ],
     },
   })
+  const listed = async (list: string) => ((await api.get(list)).json as Json[]).find((job) => (job as { id: string }).id === id)
+  for (const list of ['jobs/list', 'jobs/list?order_desc=false', 'jobs/completed/list']) {
+    expect(await listed(list)).toMatchObject({ deleted: true, success: true })
+  }
   expect((await engine.db.pool.query('select from deletion')).rows).toEqual([])
   const restart = await api.post(`jobs/restart/f/${id}`, { step_id: 'b' })
   expect(restart.status).toBe(409)
@@ -115,6 +120,9 @@ test('of one step: its result and its logs, and those alone', async () => {
   expect(left).toMatchObject({ deleted: 'some', result: ['open'], logs: '' })
   expect(left.steps).toMatchObject([{ s: 'a', v: deletedText, gone: true }, { s: 'b', v: 'open' }, { s: 'c' }])
   expect((await api.get(`jobs_u/get/${id}`)).json).toMatchObject({ deleted: false, args, result: ['open'] })
+  for (const [step, deleted] of [true, false].entries()) {
+    expect((await api.get(`jobs_u/get/${stepIdOf(id, step + 1)}`)).json).toMatchObject({ deleted, success: true })
+  }
   const restart = await api.post(`jobs/restart/f/${id}`, { step_id: 'b' })
   expect([restart.status, restart.body]).toEqual([409, expect.stringContaining('what step a came to was deleted')])
   const again = await api.post(`jobs/restart/f/${id}`, { step_id: 'a' })

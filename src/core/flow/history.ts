@@ -153,11 +153,11 @@ export class History implements Witness {
   }
 
   /** A part is over. */
-  #apartEnded({ cursor }: ListPast, { n, v }: JobRecord & { k: 'signal' }): void {
+  #apartEnded({ cursor }: ListPast, { n, v, gone }: JobRecord & { k: 'signal' }): void {
     const attempt = this.#numbered.get(-n)
     if (attempt?.kind !== 'attempt' || attempt.apart === null) return
     const end = readApartEnd(v)
-    const shared = { n: -n, s: attempt.of.step.id, at: end.at, ms: end.ms }
+    const shared = { n: -n, s: attempt.of.step.id, at: end.at, ms: end.ms, ...(gone && { gone }) }
     if ('value' in end) this.#codeEnded(cursor, { k: 'ok', ...shared, v: end.value })
     // A flow that failed may have a result of its failure module.
     else if (attempt.of.step.run.kind !== 'flow') this.#codeEnded(cursor, { k: 'err', ...shared, e: end.error })

@@ -1,7 +1,8 @@
 -- list_jobs_oldest: as list_jobs, oldest first.
 with found as (
   (select j.id, j.version_id, j.tag, j.state::text as state, null::text as status, j.priority, j.worker_id, j.lost,
-          j.created_by, j.run_at, j.started_at, null::timestamptz as completed_at, j.parent_id, j.canceled_by, j.canceled_reason
+          j.created_by, j.run_at, j.started_at, null::timestamptz as completed_at, j.parent_id, j.canceled_by, j.canceled_reason,
+          null::text as deleted
      from job j
     where j.workspace_id = $1 and $2 in ('all', 'queue')
       and ($3::json ->> 'running' is null or (j.state = 'running') = ($3::json ->> 'running')::boolean)
@@ -29,7 +30,7 @@ with found as (
     order by j.id limit $4::integer + $5::integer)
   union all
   (select d.id, d.version_id, d.tag, 'done', d.status, 0::smallint, d.worker_id, d.lost,
-          d.created_by, null, d.started_at, d.completed_at, d.parent_id, d.canceled_by, d.canceled_reason
+          d.created_by, null, d.started_at, d.completed_at, d.parent_id, d.canceled_by, d.canceled_reason, d.deleted
      from job_done d
     where d.workspace_id = $1 and $2 in ('all', 'completed')
       and ($3::json ->> 'statuses' is null or d.status = any (string_to_array($3::json ->> 'statuses', ',')))
@@ -62,6 +63,6 @@ with found as (
 select p.id as "id", p.version_id as "versionId", v.path as "path", v.kind as "kind", p.tag as "tag", p.state as "state",
        p.status as "status", p.priority as "priority", p.worker_id as "workerId", p.lost as "lost", p.created_by as "createdBy",
        p.run_at as "runAt", p.started_at as "startedAt", p.completed_at as "completedAt", p.parent_id as "parentId",
-       p.canceled_by as "canceledBy", p.canceled_reason as "canceledReason"
+       p.canceled_by as "canceledBy", p.canceled_reason as "canceledReason", p.deleted as "deleted"
   from page p join flow_version v on v.id = p.version_id
  order by p.id;

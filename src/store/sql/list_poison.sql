@@ -3,7 +3,7 @@
 select d.id as "id", d.version_id as "versionId", v.path as "path", v.kind as "kind", d.tag as "tag", 'done' as "state",
        d.status as "status", 0 as "priority", d.worker_id as "workerId", d.lost as "lost", d.created_by as "createdBy",
        null::timestamptz as "runAt", d.started_at as "startedAt", d.completed_at as "completedAt", d.parent_id as "parentId",
-       d.canceled_by as "canceledBy", d.canceled_reason as "canceledReason",
+       d.canceled_by as "canceledBy", d.canceled_reason as "canceledReason", d.deleted as "deleted",
        d.result -> 'error' as "error",
        (select array_agg(r.job_id order by r.job_id) from job_replay r where r.replay_of = d.id) as "replayedAs"
   from job_done d join flow_version v on v.id = d.version_id
