@@ -2,11 +2,9 @@
 import type { Command } from 'commander'
 import { stringify } from 'yaml'
 import { ClientError, type DeployedFlow, type FlowPart } from '../client/client.ts'
-import { EngineError } from '../core/errors.ts'
-import type { Json } from '../core/json.ts'
 import { connect } from './connect.ts'
 import { readFlowFile } from './flow_file.ts'
-import { givenJson } from './given.ts'
+import { givenObject } from './given.ts'
 import { note, print, printJson, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 
@@ -83,7 +81,7 @@ interface RunOptions extends ClientOptions {
 }
 
 async function run(path: string, options: RunOptions): Promise<void> {
-  const args = readObject(options.data, '--data', 'one field for each input of the flow')
+  const args = givenObject(options.data, '--data', 'one field for each input of the flow')
   const part = partOf(options)
   const client = connect(options)
   const named = options.key === undefined ? {} : { key: options.key }
@@ -103,15 +101,9 @@ function partOf({ until, only, results }: RunOptions): FlowPart | null {
   if (only !== undefined) part.only = only
   if (results !== undefined) {
     const given = /^\s*[{@-]/.test(results) ? results : `@${results}`
-    part.results = readObject(given, '--results', 'one field for each step whose result is given')
+    part.results = givenObject(given, '--results', 'one field for each step whose result is given')
   }
   return Object.keys(part).length === 0 ? null : part
-}
-
-function readObject(given: string, option: string, what: string): Record<string, Json> {
-  const value = givenJson(given, option)
-  if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
-  throw new EngineError('E_INVALID', `${option} must be a JSON object: ${what}`, { at: option })
 }
 
 async function list(options: ClientOptions): Promise<void> {

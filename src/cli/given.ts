@@ -22,3 +22,10 @@ export function givenJson(given: string, where: string): Json {
     throw new EngineError('E_JSON', `${where} is not JSON: ${messageOf(error)}`, { at: where })
   }
 }
+
+/** The same, where it has to be an object. `what` says of what. */
+export function givenObject(given: string, where: string, what: string): Record<string, Json> {
+  const value = givenJson(given, where)
+  if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value
+  throw new EngineError('E_INVALID', `${where} must be a JSON object: ${what}`, { at: where })
+}

@@ -9,6 +9,7 @@ import { addVariableCommands } from './variable.ts'
 import { print, printError, printJson, table } from './output.ts'
 import { clientCommand, listed, packageVersion } from './program.ts'
 import { settingRows, settingsMarkdown, withSettings } from './settings.ts'
+import { addWorkspaceCommands } from './workspace.ts'
 
 function buildProgram(): Command {
   const program = new Command('millrace')
@@ -50,6 +51,7 @@ function buildProgram(): Command {
   addJobCommands(program)
   addVariableCommands(program)
   addResourceCommands(program)
+  addWorkspaceCommands(program)
 
   clientCommand(program.command('top'))
     .description('a live view of workers, flows and queue: steps per second, failures, lag')

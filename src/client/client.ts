@@ -165,6 +165,15 @@ export interface ReplayOutcome {
   refused: { id: string; why: string }[]
 }
 
+/** What is started for each job of a workspace that fails. */
+export interface ErrorHandler {
+  /** `flow/<path>` or `script/<path>` */
+  path: string
+  extra_args: Record<string, Json> | null
+  muted_on_cancel: boolean
+  muted_on_user_path: boolean
+}
+
 /** A worker and what it has counted since its process began. */
 export interface OverviewWorker {
   id: number
@@ -457,6 +466,17 @@ export class Client {
   }
 
   /** Asks a job to stop. */
+  /** null: the workspace has none. */
+  async errorHandler(): Promise<ErrorHandler | null> {
+    const { error_handler } = await this.#json<{ error_handler?: ErrorHandler }>('GET', 'workspaces/get_settings')
+    return error_handler ?? null
+  }
+
+  /** null: none any more. */
+  async setErrorHandler(handler: ErrorHandler | null): Promise<void> {
+    await this.request('POST', 'workspaces/edit_error_handler', JSON.stringify(handler ?? {}))
+  }
+
   async cancel(id: string, reason = ''): Promise<void> {
     await this.request('POST', `jobs_u/queue/cancel/${id}`, JSON.stringify(reason === '' ? {} : { reason }))
   }

@@ -1,4 +1,4 @@
-// Parts of flows, trees of jobs and restarts, as a user of the command line has them.
+// Parts of flows, trees of jobs, restarts and error handlers, as a user of the command line has them.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -79,6 +79,18 @@ test('`job show` prints what is inside, `job restart` goes on from there', () =>
   const wrong = command(home, ['job', 'restart', id, '--from', 'sum'])
   expect(wrong).toMatchObject({ exitCode: 1 })
   expect(wrong.err).toContain('the job did not come to step sum: it came to orders, each')
+})
+
+test('`workspace error-handler` sets, shows and clears what is started when jobs fail', () => {
+  const handler = (...options: string[]) => command(home, ['workspace', 'error-handler', ...options])
+  expect(handler()).toMatchObject({ exitCode: 0, out: '', err: expect.stringContaining('no error handler') })
+  const told = 'flow/f/ops/tell, with {"channel":"#alerts"}, not for canceled jobs\n'
+  const set = handler('--set', 'flow/f/ops/tell', '--args', '{"channel": "#alerts"}', '--muted-on-cancel')
+  expect(set).toMatchObject({ exitCode: 0, out: told })
+  expect(handler()).toMatchObject({ exitCode: 0, out: told })
+  expect(JSON.parse(handler('--json').out)).toMatchObject({ path: 'flow/f/ops/tell', muted_on_user_path: false })
+  expect(handler('--set', 'f/ops/tell')).toMatchObject({ exitCode: 1, err: expect.stringContaining('names no handler') })
+  expect(handler('--clear', '--json')).toMatchObject({ exitCode: 0, out: 'null\n' })
 })
 
 test('`job logs` has what steps inside of loops print', () => {

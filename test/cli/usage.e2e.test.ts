@@ -30,6 +30,7 @@ const commands = [
   ['resource', 'get'],
   ['resource', 'set'],
   ['resource', 'delete'],
+  ['workspace', 'error-handler'],
   ['top'],
 ]
 
@@ -71,6 +72,12 @@ test.each([
   ['arguments that are not JSON', ['flow', 'run', 'a', '-d', '{'], /--data is not JSON/],
   ['arguments that are no object', ['flow', 'run', 'a', '-d', '[1]'], /--data must be a JSON object/],
   ['an argument file that is not there', ['flow', 'run', 'a', '-d', '@/nowhere.json'], /--data: ENOENT/],
+  [
+    'a handler that is set and cleared',
+    ['workspace', 'error-handler', '--set', 'flow/a', '--clear'],
+    /give --set or --clear, not both/,
+  ],
+  ['arguments of no handler', ['workspace', 'error-handler', '--args', '{}'], /--args belongs to a handler: give --set too/],
   ['a count that is no number', ['job', 'list', '-n', 'many'], /--count is "many"; give a whole number/],
   [
     'a binding that names nothing',
