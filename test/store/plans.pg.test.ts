@@ -9,8 +9,19 @@ const folder = new URL('../../src/store/sql/', import.meta.url)
 const large = /^(job|job_journal|signal|job_wait|turn|job_key|deletion|failure|job_done.*)$/
 /** They look at many rows on purpose, a few times a minute or when somebody asks. */
 const reports = [
-  ...['count_', 'list_', 'queue_', 'delete_', 'replay', 'read_audit', 'record_', 'clear_'], // beginnings of names
-  ...['pulse', 'database_health', 'dedicated_bindings', 'restart_job'],
+  // Beginnings of names.
+  'count_',
+  'list_',
+  'queue_',
+  'delete_',
+  'replay',
+  'read_audit',
+  'record_',
+  'clear_',
+  'pulse',
+  'database_health',
+  'dedicated_bindings',
+  'restart_job',
 ]
 /** Which jobs a worker has is not indexed; asked when one has died, or after the answer to a claim was lost. */
 const ofWorkers = ['give_back_jobs', 'give_back_unknown']
