@@ -78,9 +78,9 @@ export const inWorkspace = Type.Object({ ws: Type.String() })
 export const byPath = Type.Object({ ws: Type.String(), '*': Type.String({ minLength: 1 }) })
 export const byId = Type.Object({ ws: Type.String(), id: Type.String() })
 
-/** Lists by path, of what is few. */
+/** Lists by path, of what is few. Page 0 is the first, as 1 is: Windmill's CLI asks for it. */
 export const pageQuery = Type.Object({
-  page: Type.Optional(Type.Integer({ minimum: 1 })),
+  page: Type.Optional(Type.Integer({ minimum: 0 })),
   per_page: Type.Optional(Type.Integer({ minimum: 1 })),
   path_start: Type.Optional(Type.String()),
 })
@@ -88,7 +88,7 @@ export const pageQuery = Type.Object({
 export function pageOf(query: Static<typeof pageQuery>): { pathStart: string; limit: number; offset: number } {
   const { page = 1, per_page: perPage = rowsMax, path_start: pathStart = '' } = query
   const limit = Math.min(perPage, rowsMax)
-  return { pathStart, limit, offset: (page - 1) * limit }
+  return { pathStart, limit, offset: Math.max(page - 1, 0) * limit }
 }
 
 const rowsMax = 1_000

@@ -138,6 +138,7 @@ describe('a resource', () => {
     expect(await paths('&resource_type=s3,other')).toEqual(['f/list/b'])
     expect(await paths('&resource_type_exclude=s3')).toEqual(['f/list/a'])
     expect(await paths('&per_page=1&page=2')).toEqual(['f/list/b'])
+    expect(await paths('&per_page=1&page=0')).toEqual(['f/list/a'])
   })
 
   test('has what it names in place where that is asked for', async () => {
