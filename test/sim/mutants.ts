@@ -28,10 +28,18 @@ export const mutants: readonly Mutant[] = [
     file: memory,
     find: `      const job = held(store, workerId, item)
       if (!job) {
-        strangers.add(item.id)`,
+        strangers.add(item.id)
+        continue
+      }
+      store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
+      job.journaled = true`,
     replace: `      const job = store.jobs.get(item.id)
       if (!job) {
-        strangers.add(item.id)`,
+        strangers.add(item.id)
+        continue
+      }
+      store.watch.changed?.(job, { workerId: workerId as number, epoch: item.epoch })
+      job.journaled = true`,
   }),
   mutant('release-without-epoch', 'a stale worker gives back a job that another one runs', {
     file: memory,
