@@ -246,12 +246,14 @@ create table turn (
   free_at timestamptz, -- its job is over, and this is when the turn is free
   debounce_key text, -- until it is due, the job absorbs others of this key
   debounced integer not null default 0, -- how many it has
-  accepted_at timestamptz not null default clock_timestamp()
+  accepted_at timestamptz not null default clock_timestamp(),
+  joins_id uuid -- of a step's job that does not run: the one that does in its place; its key is the one that both are debounced by
 );
 create index turn_waiting on turn (key, n) where not held and due_at is null;
 create index turn_held on turn (key) where held;
 create index turn_due on turn (due_at) where due_at is not null;
 create index turn_free on turn (free_at) where free_at is not null;
+create index turn_joins on turn (joins_id) where joins_id is not null;
 create index turn_debounce on turn (debounce_key) where debounce_key is not null and due_at is not null;
 
 -- Whoever gives, takes or frees turns of these keys comes one after another, until the transaction ends. 256 locks for all keys, so
@@ -313,11 +315,14 @@ begin
   return turn_grant(keys);
 end $$;
 
--- Before these jobs are taken away, and their parts told to stop: see turn_lock. True.
+-- Before these jobs are taken away, and their parts told to stop: see turn_lock. What they absorb by, too: whoever was debounced into one
+-- of them is told. True.
 create function turn_lock_of(ids uuid[]) returns boolean language plpgsql as $$
 begin
   perform turn_lock(array(
     select turn.key from turn where turn.job_id = any (ids)
+    union
+    select turn.debounce_key from turn where turn.job_id = any (ids)
     union
     select turn.key from job join turn on turn.job_id = job.id
      where job.parent_id is not null and job.parent_id = any (ids) and job.part is not null));
@@ -360,6 +365,24 @@ create function turn_merged(earlier json, later json, names text[]) returns json
       from json_each(later) as field)
   end
 $$;
+
+-- A job that waits absorbs one of these arguments, with the turn that it asked for.
+create function turn_absorb(into_id uuid, later json, asked json) returns void language plpgsql as $$
+declare
+  debounce json := asked -> 'debounce';
+  delay interval := (debounce ->> 'ms')::float8 * interval '1 ms';
+  within interval := (debounce ->> 'within')::float8 * interval '1 ms';
+begin
+  update turn
+     set due_at = case when turn.debounced + 1 >= (debounce ->> 'amount')::integer then clock_timestamp()
+                       else least(clock_timestamp() + delay, turn.accepted_at + within) end,
+         debounced = turn.debounced + 1,
+         key = asked ->> 'key', jobs_max = (asked ->> 'max')::integer, window_ms = (asked ->> 'window')::bigint
+   where turn.job_id = into_id;
+  update job
+     set args = turn_merged(job.args, later, array(select json_array_elements_text(debounce -> 'merge')))
+   where job.id = into_id;
+end $$;
 
 -- Accepts jobs of which some have a turn to wait for: [{…as enqueue_jobs, i, key?, turn?: {key, max?, window?, debounce?: {key, ms,
 -- within?, amount?, merge?}}}, …] (times in ms). A key that is taken starts nothing; nor does a job that another one absorbs. Gives for
@@ -406,9 +429,7 @@ begin
   -- Those that may be absorbed, one after another.
   for one in
     select x.*, x.by as creator, x.turn -> 'debounce' as debounce,
-           (x.turn -> 'debounce' ->> 'ms')::float8 * interval '1 ms' as delay,
-           (x.turn -> 'debounce' ->> 'within')::float8 * interval '1 ms' as within,
-           (x.turn -> 'debounce' ->> 'amount')::integer as amount
+           (x.turn -> 'debounce' ->> 'ms')::float8 * interval '1 ms' as delay
       from json_to_recordset(batch) as x
            (i integer, id uuid, ws text, v bigint, tag text, p smallint, args json, by text, w integer, at bigint, parent uuid, trace text,
             key text, turn json)
@@ -434,15 +455,7 @@ begin
       values (one.id, one.turn ->> 'key', (one.turn ->> 'max')::integer, (one.turn ->> 'window')::bigint,
               greatest(clock_timestamp() + one.delay, to_timestamp(one.at / 1000.0)), one.debounce ->> 'key');
     else
-      update turn
-         set due_at = case when turn.debounced + 1 >= one.amount then clock_timestamp()
-                           else least(clock_timestamp() + one.delay, turn.accepted_at + one.within) end,
-             debounced = turn.debounced + 1,
-             key = one.turn ->> 'key', jobs_max = (one.turn ->> 'max')::integer, window_ms = (one.turn ->> 'window')::bigint
-       where turn.job_id = into_id;
-      update job
-         set args = turn_merged(job.args, one.args, array(select json_array_elements_text(one.debounce -> 'merge')))
-       where job.id = into_id;
+      perform turn_absorb(into_id, one.args, one.turn);
     end if;
     return query select one.id, into_id, null::text;
   end loop;
@@ -457,23 +470,87 @@ begin
   return query select null::uuid, null::uuid, t.tag from unnest(turn_grant(keys)) as t (tag);
 end $$;
 
--- Makes parts that have a turn to wait for: [{i, id, ws, v, tag, p, args, by, trace, parent, step, slot, part, turn: {key, max?, window?}},
--- …], which they get in the order of i. Gives the tags of jobs that are ready. Null: no parts.
+-- Makes parts that have a turn to wait for: [{i, id, ws, v, tag, p, args, by, trace, parent, step, slot, part, turn: {key, max?, window?,
+-- debounce?}, call?}, …], which they get in the order of i. Gives the tags of jobs that are ready. Null: no parts.
+-- One that is debounced does not run. Another job does, in its place and in that of all others that were debounced with it: `call`, a
+-- part of none, or the one that waits already. It is recorded as what the part has become, and its end is told to all (turn_join).
 create function turn_parts(batch json) returns text[] language plpgsql strict as $$
 declare
   keys text[];
+  one record;
+  call_id uuid;
 begin
   select array_agg(distinct x.turn ->> 'key') into keys from json_to_recordset(batch) as x (turn json);
-  perform turn_lock(keys);
+  perform turn_lock(keys || array(select distinct x.turn -> 'debounce' ->> 'key' from json_to_recordset(batch) as x (turn json)));
   insert into job (id, workspace_id, version_id, tag, priority, args, created_by, trace, parent_id, parent_step, parent_slot, part, state)
   select id, ws, v, tag, p, args, by, trace, parent, step, slot, part, 'waiting'
     from json_to_recordset(batch) as x
-         (id uuid, ws text, v bigint, tag text, p smallint, args json, by text, trace text, parent uuid, step integer, slot integer, part text);
+         (id uuid, ws text, v bigint, tag text, p smallint, args json, by text, trace text, parent uuid, step integer, slot integer, part text,
+          turn json)
+   where turn -> 'debounce' is null;
   insert into turn (job_id, key, jobs_max, window_ms)
   select id, turn ->> 'key', (turn ->> 'max')::integer, (turn ->> 'window')::bigint
     from json_to_recordset(batch) as x (i integer, id uuid, turn json)
+   where turn -> 'debounce' is null
    order by i;
+
+  for one in
+    select x.id, x.ws, x.v, x.tag, x.p, x.args, x.by as creator, x.trace, x.parent, x.step, x.slot, x.part, x.turn, x.call,
+           x.turn -> 'debounce' ->> 'key' as debounce_key, (x.turn -> 'debounce' ->> 'ms')::float8 * interval '1 ms' as delay
+      from json_to_recordset(batch) as x
+           (i integer, id uuid, ws text, v bigint, tag text, p smallint, args json, by text, trace text, parent uuid, step integer,
+            slot integer, part text, turn json, call uuid)
+     where x.turn -> 'debounce' is not null
+     order by x.i
+  loop
+    select turn.job_id into call_id from turn join job on job.id = turn.job_id
+     where turn.debounce_key = one.debounce_key and turn.due_at > clock_timestamp() and job.state = 'waiting' and job.canceled_by is null
+       for update of turn;
+    if call_id is null then
+      call_id := one.call;
+      insert into job (id, workspace_id, version_id, tag, priority, args, created_by, trace, part, state)
+      values (call_id, one.ws, one.v, one.tag, one.p, one.args, one.creator, one.trace, one.part, 'waiting');
+      insert into turn (job_id, key, jobs_max, window_ms, due_at, debounce_key)
+      values (call_id, one.turn ->> 'key', (one.turn ->> 'max')::integer, (one.turn ->> 'window')::bigint,
+              clock_timestamp() + one.delay, one.debounce_key);
+    else
+      perform turn_absorb(call_id, one.args, one.turn);
+    end if;
+    insert into job (id, workspace_id, version_id, tag, priority, args, created_by, trace, parent_id, parent_step, parent_slot, part, state,
+                     journaled, signals_wanted)
+    values (one.id, one.ws, one.v, one.tag, one.p, one.args, one.creator, one.trace, one.parent, one.step, one.slot, '@' || one.part,
+            'waiting', true, 1);
+    insert into job_journal (job_id, n, record)
+    values (one.id, 1, json_build_object('k', 'spread', 's', split_part(one.part, '/', 1), 'n', 1, 'jobs', 1, 'job', call_id));
+    insert into turn (job_id, key, due_at, joins_id) values (one.id, one.debounce_key, 'infinity', call_id);
+  end loop;
   return turn_grant(keys);
+end $$;
+
+-- These jobs are over, and ended so: all that were debounced into one of them are told, by a signal each. Gives the tags of those that are
+-- ready for it. After turn_lock of the keys that they were debounced by, and a function for the same reason as turn_grant.
+create function turn_join(ids uuid[], ends json[]) returns text[] language plpgsql strict as $$
+declare
+  tags text[];
+  running uuid[];
+begin
+  with freed as materialized (
+    delete from turn using unnest(ids, ends) as over (id, "end") where turn.joins_id = over.id returning turn.job_id, over."end"
+  ), told as (
+    update job
+       set signals = signals + 1, state = case when state = 'waiting' then 'ready'::job_state else state end, run_at = null
+      from freed
+     where job.id = freed.job_id
+    returning job.id, job.tag, job.state, job.signals
+  ), sent as (
+    insert into signal (job_id, seq, step, resume_id, approved, payload)
+    select told.id, told.signals, -1, 0, true, freed."end" from told join freed on freed.job_id = told.id
+  )
+  select array_agg(distinct told.tag) filter (where told.state = 'ready'), array_agg(told.id) filter (where told.state = 'running')
+    into tags, running
+    from told;
+  perform pg_notify('millrace_control', 'signal ' || id) from unnest(running) as r (id);
+  return tags;
 end $$;
 
 -- Finished jobs, in daily partitions by range of id (UUIDv7 is time). Partitions are made ahead and dropped by

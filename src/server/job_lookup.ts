@@ -7,7 +7,18 @@ import type { JsonText } from '../core/json.ts'
 import type { Queryable } from '../store/db.ts'
 import { jobOfKey, readJob, readLogs, readLogsOf, readOutcome, type JobRow, type Outcome, type Span } from '../store/job_reads.ts'
 import { flowStatusOf, hasBegun, treeOf } from './flow_status.ts'
-import { attemptText, isFlow, isStepApart, jobStatusOf, jobText, listText, resultOf, successOf, type Inside } from './job_view.ts'
+import {
+  attemptText,
+  callOf,
+  isFlow,
+  isStepApart,
+  jobStatusOf,
+  jobText,
+  listText,
+  resultOf,
+  successOf,
+  type Inside,
+} from './job_view.ts'
 import { uuidOf, type ServerParts } from './parts.ts'
 
 export type Found = { kind: 'job'; id: string; job: JobRow } | { kind: 'inside'; id: string; inside: Inside }
@@ -57,7 +68,8 @@ export function isOver(found: Found): boolean {
 
 /** Where the output of what was found is kept: a script's is its steps', a flow's steps are asked for one by one, one apart is a job's. */
 export function spanOf(found: Found): Span {
-  if (found.kind === 'job') return { id: found.id, withSteps: !isFlow(found.job.kind) || isStepApart(found.job) }
+  if (found.kind === 'job')
+    return { id: callOf(found.job) ?? found.id, withSteps: !isFlow(found.job.kind) || isStepApart(found.job) }
   const { past } = found.inside
   if (past.kind === 'attempt' && past.apart !== null) return { id: past.apart, withSteps: true }
   return { id: found.id, withSteps: false }
@@ -65,7 +77,7 @@ export function spanOf(found: Found): Span {
 
 /** What all steps inside of it have printed. */
 export async function allLogsOf({ reads }: Look, found: Found): Promise<string> {
-  if (found.kind === 'job') return (await readLogs(reads, { id: found.id, withSteps: true })).text
+  if (found.kind === 'job') return (await readLogs(reads, { id: callOf(found.job) ?? found.id, withSteps: true })).text
   const { job, past } = found.inside
   const ids: string[] = []
   const add = (attempt: AttemptPast): void => {

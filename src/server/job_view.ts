@@ -33,6 +33,13 @@ function stepTarget({ part }: Pick<JobRow, 'part'>): (ApartTarget & { id: string
 
 export const isStepApart = (job: Pick<JobRow, 'part'>): boolean => stepTarget(job) !== null
 
+/** Of a step that is debounced: the job that runs in its place. */
+export function callOf({ part, steps }: Pick<JobRow, 'part' | 'steps'>): string | null {
+  if (part === null || !parseTarget(part)?.joins) return null
+  const [joined] = JSON.parse(steps) as { job?: string }[]
+  return joined?.job ?? null
+}
+
 /** Members that jobs and steps have in common and this engine always answers the same. */
 const fixed = { visible_to_owner: true, mem_peak: null, raw_code: undefined }
 
@@ -119,7 +126,8 @@ export function jobText(
 /** What a job says that is a step apart. */
 function stepOf(job: JobRow): object {
   const target = stepTarget(job)
-  return target === null ? {} : { job_kind: 'flowscript', is_flow_step: true, flow_step_id: target.id }
+  const call = { debounced_into: callOf(job) ?? undefined }
+  return target === null ? call : { job_kind: 'flowscript', is_flow_step: true, flow_step_id: target.id, ...call }
 }
 
 /** A task is given more than its arguments. */

@@ -71,8 +71,8 @@ export interface PartOf {
 
 /** The step of another job that this job is. */
 export async function readPart(on: Queryable, workspaceId: string, id: string): Promise<PartOf | null> {
-  const [row] = await run<PartOf>(on, 'read_part', [workspaceId, id])
-  return row ?? null
+  const [row] = await run<Omit<PartOf, 'jobId'> & { jobId: string | null }>(on, 'read_part', [workspaceId, id])
+  return row && row.jobId !== null ? { ...row, jobId: row.jobId } : null
 }
 
 export interface Outcome {

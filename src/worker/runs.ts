@@ -619,7 +619,7 @@ export function createRuns(parts: RunsParts): Runs {
         deleteS: task ? soonerOf(stepDeletion(run, cursor, n), run.deleteS) : stepDeletion(run, cursor, n),
       }
       const { versionId } = (ask ? loaded : own).plan
-      const turns = ask ? askedTurns(ask, loaded, code.step.id) : loaded === own ? own.steps[step.index]!.turns : loaded.turns
+      const turns = ask ? askedTurns(ask, loaded, code.step.id) : turnsOf(step, own, loaded)
       const turn = turns && turnFor(run, turns, args)
       becomeJob(run, effect, { n, target, versionId, args: task ? taskArgs(run, cursor, task, args) : args, turn })
     } catch (error) {
@@ -643,6 +643,8 @@ export function createRuns(parts: RunsParts): Runs {
     let more = tag ? `,"tag":${JSON.stringify(tag)}` : ''
     if (priority !== undefined) more += `,"priority":${priority}`
     if (turn) more += `,"turn":${JSON.stringify(turn)}`
+    // What runs in the place of a step that is debounced, unless something waits to already.
+    if (turn?.debounce) more += `,"call":"${partIdOf(run.id, n, 1)}"`
     const made = `{"id":"${id}","slot":0,"args":${args}${more}}`
     addParts(run, { n, part: printTarget(target), versionId, atOnce: 1, jobs: [made] })
     take(run, { k: 'spread', ...at(cursor), s: step.id, n, jobs: 1, job: id }, null)
@@ -719,8 +721,9 @@ export function createRuns(parts: RunsParts): Runs {
       const { versionId } = loaded.plan
       record.version = versionId
       try {
-        const turns = cursor.ask ? askedTurns(cursor.ask as TaskAsk, loaded, '') : loaded.turns
-        const args = (record.args = argsOf(loadedOf(run, cursor), cursor, step.index))
+        const own = loadedOf(run, cursor)
+        const turns = cursor.ask ? askedTurns(cursor.ask as TaskAsk, loaded, '') : turnsOf(step, own, loaded)
+        const args = (record.args = argsOf(own, cursor, step.index))
         assertSize(args, limits.resultBytesMax)
         const depth = cursor.frame.depth + 1
         if ((step.apart || turns) && depth <= limits.flowDepthMax) {
@@ -747,8 +750,7 @@ export function createRuns(parts: RunsParts): Runs {
   ): Promise<LoadedPlan | Error> {
     run.loading += 1
     try {
-      const found = await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
-      return !(found instanceof Error) && found.plan.turns?.debounce ? new DebouncedInside(what) : found
+      return await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
     } finally {
       run.loading -= 1
     }
@@ -1200,9 +1202,19 @@ function assertSize(args: JsonText, bytesMax: number): void {
   )
 }
 
+/** What the job of a step waits for: what the step says, and the script or the flow that it names. */
+function turnsOf(step: PlanStep, own: LoadedPlan, named: LoadedPlan): TurnMaker | null {
+  const ofStep = step.apart?.turns ? own.steps[step.index]!.turns : null
+  const ofNamed = named === own ? null : named.turns
+  if (!ofStep || !ofNamed) return ofStep ?? ofNamed
+  return { turnOf: (args) => ({ ...ofNamed.turnOf(args), debounce: ofStep.turnOf(args).debounce! }) }
+}
+
 /** What a part waits for. */
 function turnFor(run: Run, turns: TurnMaker, args: JsonText): Turn {
   const turn = turns.turnOf(args)
+  // Steps are not absorbed by jobs that were started: those have callers of another kind.
+  if (turn.debounce) turn.debounce.key = `steps ${turn.debounce.key}`
   // A part of a loop has none.
   const own = run.state!.part ? undefined : run.loaded!.turns?.turnOf(run.job.args)
   if (own?.key !== turn.key || turn.max !== 1) return turn
@@ -1222,16 +1234,8 @@ function askedTurns(ask: TaskAsk, loaded: LoadedPlan, stepId: string): TurnMaker
   return turnsOfAsk(ask, loaded, stepId)
 }
 
-/** A step is not absorbed by another one: each has a flow that waits for it. */
-class DebouncedInside extends Error {
-  constructor({ kind, path }: { kind: string; path: string }) {
-    super(`${kind} ${path} debounces its jobs, which holds for jobs that are started, not for steps; start it as a job`)
-    this.name = 'DebouncedInside'
-  }
-}
-
 function referenceError(error: Error): UserError {
-  return { name: error instanceof DebouncedInside ? error.name : 'NotFound', message: error.message }
+  return { name: 'NotFound', message: error.message }
 }
 
 /** A step that becomes a job. */

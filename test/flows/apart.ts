@@ -1,5 +1,5 @@
 // Steps that are jobs of their own: the flows of the other tables come to the same, and what only such steps do.
-import type { FlowModule } from '../../src/core/flow/definition.ts'
+import type { Debouncing, FlowModule } from '../../src/core/flow/definition.ts'
 import { listsIn } from '../../src/core/flow/modules.ts'
 import { around } from './around.ts'
 import { branches } from './branches.ts'
@@ -62,6 +62,8 @@ export const again = others
     value: takeValueApart(one.value) ?? {},
     deploy: deployApart(one.deploy) ?? {},
   }))
+
+const debounced = (more: Debouncing = {}): Partial<FlowModule> => ({ debouncing: { debounce_delay_s: 0.05, ...more } })
 
 /** A step with a limit. */
 const alone = (module: FlowModule): FlowModule => takeApart([module])[0]!
@@ -215,6 +217,117 @@ export const apart: FlowCase[] = [
     ],
     result: [3, 5, 7, 9, 11],
     ran: { a: 5, b: 5 },
+  },
+  {
+    name: 'a debounced step of parallel iterations is called once, with the arguments of all',
+    modules: [
+      each('l', '[1, 2, 3]', [give('a', '[flow_input.iter.value]', debounced({ debounce_args_to_accumulate: ['x'] }))], {
+        parallel: true,
+      }),
+      give('b', '[results.l, previous_result.length]'),
+    ],
+    result: [[1, 2, 3].map(() => [1, 2, 3]), 3],
+  },
+  {
+    name: 'of arguments that are not accumulated the last ones count; another key is another call',
+    modules: [
+      each(
+        'l',
+        '[["x", 1], ["y", 2], ["x", 3]]',
+        [give('a', '({ k: flow_input.iter.value[0], n: flow_input.iter.value[1] })', debounced({ debounce_key: '$args[x.k]' }))],
+        { parallel: true },
+      ),
+    ],
+    result: [
+      { k: 'x', n: 3 },
+      { k: 'y', n: 2 },
+      { k: 'x', n: 3 },
+    ],
+  },
+  {
+    name: 'a debounced step that fails does for all who wait for it; each tries again by itself',
+    modules: [
+      each(
+        'l',
+        '[1, 2]',
+        [fail('a', 'true', { ...debounced({ debounce_key: 'fails' }), retry: retry(1), continue_on_error: true })],
+        { parallel: true },
+      ),
+    ],
+    result: [failed('a'), failed('a')],
+  },
+  {
+    name: 'a script by path that debounces its jobs',
+    deploy: {
+      'f/apart_debounced': {
+        script: 'export const main = (n: number[]) => n.length',
+        limits: { debounce_delay_s: 0.05, debounce_args_to_accumulate: ['n'] },
+      },
+    },
+    modules: [
+      each('l', '[1, 2, 3]', [script('s', 'f/apart_debounced', { n: '[flow_input.iter.value]' })], { parallel: true }),
+      script('t', 'f/apart_debounced', { n: '[0]' }),
+    ],
+    result: 1,
+  },
+  {
+    name: 'a script by path that is limited, and debounced by the step',
+    deploy: {
+      'f/apart_limited': { script: 'export const main = (n: number[]) => n', limits: { concurrent_limit: 1 } },
+    },
+    modules: [
+      each(
+        'l',
+        '[1, 2]',
+        [script('s', 'f/apart_limited', { n: '[flow_input.iter.value]' }, debounced({ debounce_args_to_accumulate: ['n'] }))],
+        { parallel: true },
+      ),
+    ],
+    result: [
+      [1, 2],
+      [1, 2],
+    ],
+  },
+  {
+    name: 'a flow by path that debounces its jobs, and what it comes to where it fails',
+    deploy: {
+      'f/apart_debounced_flow': {
+        modules: [give('a', 'flow_input.n'), give('b', 'results.a.length')],
+        value: { debounce_delay_s: 0.05, debounce_args_to_accumulate: ['n'] },
+      },
+      'f/apart_debounced_fails': {
+        modules: [fail('inner')],
+        value: { debounce_delay_s: 0.05, failure_module: give('failure', '"handled"') },
+      },
+    },
+    modules: [
+      each(
+        'l',
+        '[1, 2, 3]',
+        [
+          flow('s', 'f/apart_debounced_flow', { n: '[flow_input.iter.value]' }),
+          flow('t', 'f/apart_debounced_fails', {}, { continue_on_error: true }),
+          give('u', '[results.s, results.t]'),
+        ],
+        { parallel: true },
+      ),
+    ],
+    result: [1, 2, 3].map(() => [3, 'handled']),
+  },
+  {
+    name: 'a debounced step in a spread loop',
+    modules: [
+      each(
+        'l',
+        '[1, 2, 3, 4, 5]',
+        [give('a', '[flow_input.iter.value]', debounced({ max_total_debounces_amount: 4 })), give('b', 'results.a.length')],
+        {
+          spread: true,
+          parallel: true,
+        },
+      ),
+    ],
+    result: [1, 1, 1, 1, 1],
   },
   {
     name: 'a loop that is abandoned while a step of it is a job',

@@ -54,13 +54,6 @@ export const around: FlowCase[] = [
     result: 2,
   },
   {
-    name: 'a flow that debounces its jobs is no step of another one',
-    deploy: { 'f/debounced': { modules: [give('a', '1')], value: { debounce_delay_s: 1 } } },
-    modules: [flow('s', 'f/debounced')],
-    status: 'failure',
-    result: { error: { name: 'DebouncedInside', step_id: 's' } },
-  },
-  {
     name: 'a step of the same code and arguments runs once',
     modules: [
       each('l', '[1, 1, 2]', [dice('c', 'flow_input.iter.value', { cache_ttl: 60 })]),

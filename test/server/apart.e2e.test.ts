@@ -55,6 +55,21 @@ test('the flow says which job a step is; result and output are found under that 
   })
 })
 
+test('a debounced step says which job ran in its place, and shows what that has printed', async () => {
+  const step = { ...said('b', 'flow_input.x'), debouncing: { debounce_delay_s: 0.05 } }
+  const done = await run('apart/debounced', [step, said('c', 'results.b')], { x: 7 })
+  expect(done.result).toBe(7)
+  const part = await partOf(done.id, 1)
+  const { json } = await api.get(`jobs_u/get/${part}`)
+  expect(json).toMatchObject({ parent_job: done.id, success: true, result: 7, debounced_into: expect.any(String) as string })
+  expect((await api.get(`jobs_u/get_logs/${part}`)).body).toContain('saw 7')
+  const call = (await api.get(`jobs_u/get/${json.debounced_into}`)).json
+  expect(call).toMatchObject({ success: true, result: 7, args: { x: 7 } })
+  expect(call.parent_job).toBeNull()
+  const flow = (await api.get(`jobs_u/get/${done.id}`)).json
+  expect(flow.flow_status.modules[0]).toMatchObject({ id: 'b', type: 'Success', job: part })
+})
+
 test('a step that is a job may be the one that the flow answers with', async () => {
   const answer = apart(said('answer', '{ x: flow_input.x }'))
   const rest = ts('rest', 'export const main = () => "the rest"')

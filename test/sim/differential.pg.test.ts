@@ -161,10 +161,7 @@ class Sequence {
       const key = `t${this.#whole(4)}`
       const turn: Record<string, unknown> = { key, max: this.#chance() < 0.9 ? 1 + this.#whole(2) : undefined }
       if (this.#chance() < 0.2) turn['window'] = hourMs
-      if (this.#chance() < 0.3) {
-        const bounds = { within: this.#chance() < 0.3 ? 2 * hourMs : undefined, amount: this.#chance() < 0.3 ? 2 : undefined }
-        turn['debounce'] = { key: `d${this.#whole(2)}`, ms: hourMs, merge: ['list'], ...bounds }
-      }
+      Object.assign(turn, this.#debounced('d'))
       const args = { x: this.#whole(9), list: [this.#whole(9)] }
       return {
         ...job,
@@ -174,6 +171,12 @@ class Sequence {
         turn: this.#chance() < 0.9 ? turn : undefined,
       }
     })
+  }
+
+  #debounced(kind: string): object {
+    if (this.#chance() >= 0.3) return {}
+    const bounds = { within: this.#chance() < 0.3 ? 2 * hourMs : undefined, amount: this.#chance() < 0.3 ? 2 : undefined }
+    return { debounce: { key: `${kind}${this.#whole(2)}`, ms: hourMs, merge: ['list'], ...bounds } }
   }
 
   /** Some jobs, mostly with the epoch they have, each once. */
@@ -206,12 +209,13 @@ class Sequence {
     const jobs = Array.from({ length: 1 + this.#whole(3) }, (_, slot) => ({
       id: this.#nextId(Date.now()),
       slot,
-      args: { slot },
+      args: { slot, list: [slot] },
       tag: this.#chance() < 0.2 ? this.#tag() : undefined,
       priority: this.#chance() < 0.2 ? this.#whole(3) : undefined,
-      turn: this.#chance() < 0.3 ? { key: `t${this.#whole(4)}`, max: 1 + this.#whole(2) } : undefined,
+      turn: this.#chance() < 0.3 ? { key: `t${this.#whole(4)}`, max: 1 + this.#whole(2), ...this.#debounced('s') } : undefined,
+      call: this.#nextId(Date.now()),
     }))
-    for (const { id } of jobs) this.ids.push(id)
+    for (const { id, call } of jobs) this.ids.push(id, call)
     const step = ++this.#spreads
     return {
       ...job,
@@ -297,7 +301,7 @@ async function tables(): Promise<Record<string, string[]>> {
     wait: await all('select job_id, key from job_wait'),
     key: await all('select key, job_id from job_key'),
     turn: await all(
-      `select job_id, key, jobs_max, window_ms::float8, held, due_at is not null as due, free_at is not null as over, debounce_key, debounced from turn`,
+      `select job_id, key, jobs_max, window_ms::float8, held, due_at is not null as due, free_at is not null as over, debounce_key, debounced, joins_id from turn`,
     ),
     args: await all('select id, args from job'),
     worker: await all('select id, state, hint_lock, claim_round from worker'),
@@ -353,9 +357,9 @@ function memoryTables(store: MemoryStore): Record<string, string[]> {
   const waits = [...store.waits].flatMap(([job_id, kept]) => [...kept.keys()].map((key) => ({ job_id, key })))
   const keys = [...store.keys].map(([name, job_id]) => ({ key: name.slice('main '.length), job_id }))
   const turns = [...store.turns.values()].map(
-    ({ job_id, key, jobs_max, window_ms, held, due_at, free_at, debounce_key, debounced }) => {
+    ({ job_id, key, jobs_max, window_ms, held, due_at, free_at, debounce_key, debounced, joins_id }) => {
       const times = { due: due_at !== null, over: free_at !== null }
-      return { job_id, key, jobs_max, window_ms, held, ...times, debounce_key, debounced }
+      return { job_id, key, jobs_max, window_ms, held, ...times, debounce_key, debounced, joins_id }
     },
   )
   const workers = [...store.workers.values()].map(({ id, state, hint_lock, claim_round }) => ({

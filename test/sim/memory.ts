@@ -68,6 +68,7 @@ export interface TurnRow {
   debounce_key: string | null
   debounced: number
   accepted_at: number
+  joins_id: string | null
 }
 
 interface WorkerRow {
@@ -274,9 +275,13 @@ interface LimitItem {
   window?: number
 }
 
+interface AskedTurn extends LimitItem {
+  debounce?: { key: string; ms: number; within?: number; amount?: number; merge?: string[] }
+}
+
 interface TurnItem extends NewItem {
   i: number
-  turn?: LimitItem & { debounce?: { key: string; ms: number; within?: number; amount?: number; merge?: string[] } }
+  turn?: AskedTurn
 }
 
 const limitsOf = ({ key, max, window }: LimitItem) => ({ key, jobs_max: max ?? null, window_ms: window ?? null })
@@ -292,7 +297,7 @@ function waitForTurn(
   job.state = 'waiting'
   job.run_at = null
   const own = { job_id: job.id, n: store.nextTurn(), held: false, due_at: dueAt, free_at: null }
-  const absorbs = { debounce_key: debounceKey, debounced: 0, accepted_at: store.now() }
+  const absorbs = { debounce_key: debounceKey, debounced: 0, accepted_at: store.now(), joins_id: null }
   store.turns.set(job.id, { ...own, ...limitsOf(turn), ...absorbs })
 }
 
@@ -353,6 +358,62 @@ function endTurns(store: MemoryStore, over: readonly { id: string; began: number
   return tags.length > 0 ? tags : null
 }
 
+/** turn_absorb */
+function absorb(store: MemoryStore, absorbing: TurnRow, later: Row, asked: AskedTurn): void {
+  const { ms, within, amount = Infinity, merge = [] } = asked.debounce!
+  const latest = within === undefined ? Infinity : absorbing.accepted_at + within
+  absorbing.debounced += 1
+  const due_at = absorbing.debounced >= amount ? store.now() : Math.min(store.now() + ms, latest)
+  Object.assign(absorbing, limitsOf(asked), { due_at })
+  const job = store.jobs.get(absorbing.job_id)!
+  const [earlier, args] = [JSON.parse(job.args) as Row, { ...later }]
+  for (const field of merge) {
+    if (Array.isArray(earlier[field]) && Array.isArray(args[field])) args[field] = [...earlier[field], ...args[field]]
+  }
+  job.args = text(args)
+}
+
+/** Of turn_parts: a part that is debounced, and the job that runs in its place. */
+function joinCall(store: MemoryStore, part: JobRow, turn: AskedTurn, callId: string): void {
+  const debounce = turn.debounce!
+  const absorbing = [...store.turns.values()].find(({ job_id, debounce_key, due_at }) => {
+    const job = store.jobs.get(job_id)
+    return debounce_key === debounce.key && (due_at ?? 0) > store.now() && job?.state === 'waiting' && job.canceled_by === null
+  })
+  const { workspace_id: ws, version_id, tag, priority: p, created_by: by } = part
+  if (absorbing) absorb(store, absorbing, JSON.parse(part.args) as Row, turn)
+  else {
+    insert(store, { id: callId, ws, v: Number(version_id), tag, p, by, args: JSON.parse(part.args) })
+    const call = store.jobs.get(callId)!
+    call.part = part.part
+    waitForTurn(store, call, turn, store.now() + debounce.ms, debounce.key)
+  }
+  const job = absorbing?.job_id ?? callId
+  store.journal.set(part.id, new Map([[1, text({ k: 'spread', s: part.part!.split('/')[0], n: 1, jobs: 1, job })]]))
+  Object.assign(part, { part: `@${part.part}`, journaled: true, signals_wanted: 1 })
+  waitForTurn(store, part, { key: debounce.key }, Infinity)
+  store.turns.get(part.id)!.joins_id = job
+}
+
+/** turn_join */
+function tellJoined(store: MemoryStore, callId: string, payload: string): void {
+  for (const turn of [...store.turns.values()].filter(({ joins_id }) => joins_id === callId)) {
+    store.turns.delete(turn.job_id)
+    const job = store.jobs.get(turn.job_id)
+    if (!job) continue
+    job.signals += 1
+    const sent = { n: -1, resume_id: 0, approver: null, account: null, groups: null, approved: true, payload }
+    store.signals.set(job.id, [...(store.signals.get(job.id) ?? []), { seq: job.signals, ...sent }])
+    job.run_at = null
+    if (job.state === 'waiting') {
+      job.state = 'ready'
+      store.watch.woken?.(job, 1)
+    }
+    if (job.state === 'ready') store.notify('millrace_work', `* ${job.tag}`)
+    if (job.state === 'running') store.notify('millrace_control', `signal ${job.id}`)
+  }
+}
+
 /** turn_accept */
 function acceptTurns(store: MemoryStore, batch: readonly TurnItem[]): Row[] {
   const rows: Row[] = []
@@ -372,17 +433,8 @@ function acceptTurns(store: MemoryStore, batch: readonly TurnItem[]): Row[] {
     const jobId = absorbing?.job_id ?? item.id
     if (item.key !== undefined) store.keys.set(name, jobId)
     rows.push({ askedId: item.id, jobId, tag: null })
-    if (absorbing && debounce) {
-      const within = debounce.within === undefined ? Infinity : absorbing.accepted_at + debounce.within
-      absorbing.debounced += 1
-      const full = debounce.amount !== undefined && absorbing.debounced >= debounce.amount
-      Object.assign(absorbing, limitsOf(turn), { due_at: full ? store.now() : Math.min(store.now() + debounce.ms, within) })
-      const job = store.jobs.get(jobId)!
-      const [earlier, args] = [JSON.parse(job.args) as Row, { ...(item.args as Row) }]
-      for (const field of debounce.merge ?? []) {
-        if (Array.isArray(earlier[field]) && Array.isArray(args[field])) args[field] = [...earlier[field], ...args[field]]
-      }
-      job.args = text(args)
+    if (absorbing) {
+      absorb(store, absorbing, item.args as Row, turn)
       continue
     }
     insert(store, item)
@@ -405,13 +457,13 @@ function placeOf({ parent_id, parent_step, parent_slot }: JobRow): Pick<DoneRow,
 }
 
 /** The parts of these jobs are to stop. Gives those that are told so. */
-function callOff(store: MemoryStore, isNeedless: (part: JobRow) => boolean): Set<string> {
+function callOff(store: MemoryStore, isNeedless: (part: JobRow) => boolean, reason = 'that job is over'): Set<string> {
   const told = new Set<string>()
   for (const job of store.jobs.values()) {
     if (job.part === null || job.canceled_by !== null || !isNeedless(job)) continue
     told.add(job.id)
     job.canceled_by = 'the job it is a part of'
-    job.canceled_reason = 'that job is over'
+    job.canceled_reason = reason
     job.run_at = null
     if (job.state === 'running') store.notify('millrace_control', `cancel ${job.id}`)
     else {
@@ -550,9 +602,9 @@ const statements: Record<string, Statement> = {
     const over = new Set<string | null>(ours.map(({ part }) => part.id))
     const needless = callOff(store, (job) => over.has(job.parent_id))
     const ended = ours.filter(({ part }) => part.part !== null)
-    for (const id of new Set(ended.map(({ part }) => part.parent_id!))) {
-      const owner = store.jobs.get(id)
-      if (owner && !needless.has(id))
+    for (const id of new Set(ended.map(({ part }) => part.parent_id))) {
+      const owner = id === null ? undefined : store.jobs.get(id)
+      if (owner && !needless.has(owner.id))
         tellOwner(
           store,
           owner,
@@ -565,11 +617,14 @@ const statements: Record<string, Statement> = {
       ours.map(({ part }) => ({ id: part.id, began: part.started_at })),
     )
     for (const tag of passed ?? []) store.notify('millrace_work', `* ${tag}`)
+    for (const { part, end, result } of ended) {
+      if (part.parent_id === null) tellJoined(store, part.id, `{"end":${text(end)},"result":${text(result)}}`)
+    }
     return rows
   },
 
   spread_jobs(store, [workerId, document]) {
-    type Part = { id: string; slot: number; args: unknown; tag?: string; priority?: number; turn?: LimitItem }
+    type Part = { id: string; slot: number; args: unknown; tag?: string; priority?: number; turn?: AskedTurn; call?: string }
     type Item = {
       id: string
       epoch: number
@@ -583,6 +638,7 @@ const statements: Record<string, Statement> = {
     }
     const strangers = new Set<string>()
     const keys = new Set<string>()
+    const debounced: { part: JobRow; turn: AskedTurn; call: string }[] = []
     for (const item of items<Item>(document)) {
       const owner = held(store, workerId, item)
       if (!owner || store.workers.get(workerId as number)?.state !== 'alive') {
@@ -596,18 +652,20 @@ const statements: Record<string, Statement> = {
       if (records.has(item.n)) continue
       records.set(item.n, text(item.record))
       const { created_by, workspace_id: ws } = owner
-      for (const { id, slot, args, tag = owner.tag, priority = owner.priority, turn } of item.jobs) {
+      for (const { id, slot, args, tag = owner.tag, priority = owner.priority, turn, call } of item.jobs) {
         insert(store, { id, ws, v: item.v, tag, p: priority, by: created_by, args })
         const part = store.jobs.get(id)!
         Object.assign(part, { parent_id: owner.id, parent_step: item.step, parent_slot: slot, part: item.part })
-        if (turn) {
-          waitForTurn(store, part, turn, null)
-          keys.add(turn.key)
-        } else if (slot >= item.at_once) part.state = 'waiting'
+        if (turn) keys.add(turn.key)
+        if (turn?.debounce) debounced.push({ part, turn, call: call! })
+        else if (turn) waitForTurn(store, part, turn, null)
+        else if (slot >= item.at_once) part.state = 'waiting'
         else store.notify('millrace_work', `* ${tag}`)
       }
       store.watch.spread?.(item.jobs.map(({ id }) => store.jobs.get(id)!))
     }
+    debounced.sort((a, b) => a.part.parent_id!.localeCompare(b.part.parent_id!))
+    for (const { part, turn, call } of debounced) joinCall(store, part, turn, call)
     for (const tag of grantTurns(store, keys)) store.notify('millrace_work', `* ${tag}`)
     return [...strangers].map((id) => ({ id }))
   },
@@ -619,6 +677,7 @@ const statements: Record<string, Statement> = {
       callOff(
         store,
         (job) => job.parent_id === item.id && job.parent_step === item.step && !(item.unbegun && job.started_at !== null),
+        'its loop is over',
       )
     }
     return []

@@ -168,7 +168,9 @@ export class Oracle {
     const { jobs, turns } = this.store
     const own = turns.get(part.id)
     if (!own?.held) return this.#world.fail(`step ${part.id} begins, and it is not its turn`)
-    const running = [...turns.values()].filter(({ key, job_id }) => key === own.key && jobs.get(job_id)?.state === 'running')
+    // One that was told to stop may be claimed before its turn: to be ended, not to run.
+    const ofKey = [...turns.values()].filter(({ key, held }) => key === own.key && held)
+    const running = ofKey.filter(({ job_id }) => jobs.get(job_id)?.state === 'running')
     if (running.length > own.jobs_max!) this.#world.fail(`${running.length} jobs of ${own.key} run at a time`)
     this.#world.mark('in its turn')
   }

@@ -290,10 +290,16 @@ function plainJob(): NewJob {
 }
 
 /** Step `step` of a job that runs becomes a job in a turn. Gives its id. */
-async function spread(workerId: number, job: ClaimedJob, step: number, turn: Turn): Promise<string> {
+async function spread(workerId: number, job: ClaimedJob, step: number, turn: Turn, args = '{}'): Promise<string> {
   const id = partIdOf(job.id, step, 0)
   const record = { k: 'spread', s: 'a', n: step, jobs: 1, job: id }
-  const part = { step, part: 'a/', v: Number(versionId), at_once: 1, jobs: [{ id, slot: 0, args: {}, turn }] }
+  const part = {
+    step,
+    part: 'a/',
+    v: Number(versionId),
+    at_once: 1,
+    jobs: [{ id, slot: 0, args: JSON.parse(args) as object, turn, call: partIdOf(job.id, step, 1) }],
+  }
   const { id: owner, epoch } = job
   expect(await spreadJobs(db.pool, workerId, JSON.stringify([{ id: owner, epoch, n: step, record, ...part }]))).toEqual([])
   return id
@@ -414,6 +420,96 @@ test('arguments that are accumulated are the arrays of all', async () => {
   ])
   expect(await args(first!)).toEqual({ list: [1, 2, { a: 'b' }], x: 3 })
 })
+
+const row = async (id: string) =>
+  (
+    await db.pool.query<Record<string, unknown>>(
+      'select state::text, args, part, parent_id, canceled_by from job where id = $1',
+      [id],
+    )
+  ).rows[0]
+const one = async (job: NewJob = plainJob(), workerId = 1): Promise<ClaimedJob> => {
+  await enqueue([job])
+  return (await claim(workerId))[0]!
+}
+
+test('steps that are debounced become one job with the arguments of all, and its end tells all of them', async () => {
+  const owners = [await one(), await one(), await one()]
+  const asked = debounce({ merge: ['x'] })
+  const parts: string[] = []
+  for (const [i, owner] of owners.entries()) {
+    parts.push(await spread(1, owner, 1, asked, `{"x": [${i}], "y": ${i}}`))
+    expect(await spread(1, owner, 1, asked, '{"x": [7]}')).toBe(parts[i]) // sent again
+  }
+  const call = partIdOf(owners[0]!.id, 1, 1)
+  expect(await row(call)).toMatchObject({ state: 'waiting', part: 'a/', parent_id: null })
+  expect(await args(call)).toEqual({ x: [0, 1, 2], y: 2 })
+  expect(await row(parts[1]!)).toMatchObject({ state: 'waiting', part: '@a/', parent_id: owners[1]!.id })
+  expect(await claim()).toEqual([])
+  expect(await broken()).toEqual([])
+  await wakeDueJobs(db.pool, { jobsMax: 100, now: inTwoHours() })
+  const [running] = await claim(2)
+  expect(running!.id).toBe(call)
+  const late = await one()
+  const ofNext = await spread(1, late, 1, asked, '{"x": [3]}')
+  expect(await endPart(2, [running!])).toEqual([])
+  expect(await endPart(2, [running!])).toEqual([call]) // told once
+  const told = await claim(3)
+  expect(idsOf(told)).toEqual([...parts].sort())
+  const { rows } = await db.pool.query('select job_id, seq, step, payload from signal order by job_id')
+  const payload = '{"end":{"how":"done","at":1,"ms":1},"result":1}'
+  expect(rows).toEqual(idsOf(told).map((job_id) => ({ job_id, seq: 1, step: -1, payload })))
+  const journal = await db.pool.query('select n, record from job_journal where job_id = $1', [parts[2]])
+  expect(journal.rows).toMatchObject([{ n: 1, record: expect.stringContaining(call) as string }])
+  await endPart(3, told)
+  expect(await turns()).toMatchObject([{ job_id: partIdOf(late.id, 1, 1) }, { job_id: ofNext }])
+  expect(await broken()).toEqual([])
+})
+
+test('the end of one of them takes its step out, and the others go on; a call that is canceled ends all, and takes no more', async () => {
+  const owners = [await one(), await one()]
+  const parts = [await spread(1, owners[0]!, 1, debounce()), await spread(1, owners[1]!, 1, debounce())]
+  await finish(1, [owners[0]!])
+  const [out] = await claim(2)
+  expect(out).toMatchObject({ id: parts[0], canceled_by: 'the job it is a part of' })
+  await endPart(2, [out!])
+  const call = partIdOf(owners[0]!.id, 1, 1)
+  expect(await row(call)).toMatchObject({ state: 'waiting', canceled_by: null })
+  expect(await cancel(call)).toBe('asked')
+  const [canceled] = await claim(2)
+  const later = await one()
+  await spread(1, later, 1, debounce())
+  expect(await row(partIdOf(later.id, 1, 1))).toMatchObject({ state: 'waiting' })
+  await endPart(2, [canceled!])
+  expect(idsOf(await claim(3))).toEqual([parts[1]])
+  expect(await broken()).toEqual([])
+})
+
+test('debounced steps, made, ended and canceled at the same time by many: all are told, nobody waits in a circle', async () => {
+  const owners = 80
+  let told = 0
+  const work = async (workerId: number) => {
+    while ((await db.pool.query('select from job')).rows.length > 0) {
+      await wakeDueJobs(db.pool, { jobsMax: 100, now: inTwoHours() })
+      const jobs = await claim(workerId, 3)
+      const parts = jobs.filter(({ part }) => part !== null)
+      told += parts.filter(({ signals }) => signals > 0).length
+      for (const job of jobs.filter(({ part }) => part === null)) {
+        for (let step = 1; step <= 3; step++) await spread(workerId, job, step, debounce({ key: `d${step % 2}`, amount: 3 }))
+        if (Number.parseInt(job.id.slice(-8, -4), 16) % 5 === 0)
+          await quitParts(db.pool, workerId, [{ id: job.id, epoch: job.epoch, step: 1, unbegun: false }])
+        if (job.signals > 0 || told % 3 === 0) await finish(workerId, [job])
+        else
+          await releaseJobs(db.pool, workerId, [{ id: job.id, epoch: job.epoch, parkMs: Infinity, wanted: 3, seen: job.signals }])
+      }
+      if (parts.length > 0) await endPart(workerId, parts)
+    }
+  }
+  await enqueue(Array.from({ length: owners }, plainJob))
+  await Promise.all([1, 2, 3, 4].map(work))
+  expect(told).toBeGreaterThan(owners)
+  expect(await turns()).toEqual([])
+}, 60_000)
 
 test('a job absorbs so many, or for so long, and no more', async () => {
   const few = debounce({ amount: 2 })

@@ -5,6 +5,8 @@
 //   A2. A step of code is a job of the version that has the step, which stands at it alone; a flow by path a job of that flow.
 //       A task is a job of the version that has its workflow, and is given what that has come to.
 //   A3. The end of a part is a signal (S3 of spread.ts), and the job goes on as if the step had ended in it.
+//   A4. The part of a step that is debounced does not run: a job that is a part of none runs in its place and in that of all that it was
+//       debounced with (turn_parts in migrations/schema.sql). It is to each of them as a step apart is to its job: record and signal.
 import { assert, type UserError } from '../errors.ts'
 import { constant } from '../expr/compile.ts'
 import type { Json, JsonText } from '../json.ts'
@@ -13,8 +15,9 @@ import { nothingAround, type Plan, type PlanStep } from './plan.ts'
 /**
  * What a part runs, if it is no part of a loop: a step, or a task of the workflow that a step is, for at most so long, its result to
  * be used again for `cacheMs`; or a whole flow, inside of so many. `deleteS`: it is deleted so many seconds after its end (deletion.ts).
+ * `joins`: another job runs that in its place.
  */
-export type ApartTarget = { deleteS: number | null } & (
+export type ApartTarget = { deleteS: number | null; joins?: true } & (
   | { kind: 'step' | 'task'; id: string; timeoutMs: number | null; cacheMs: number | null }
   | { kind: 'flow'; depth: number }
 )
@@ -30,8 +33,12 @@ export function printTarget(target: ApartTarget): string {
   return fields.join('/') // a null in between is nothing
 }
 
+/** As turn_parts puts it before what a part would have run. */
+const joinsMark = '@'
+
 /** null: iterations of a loop. */
 export function parseTarget(part: string): ApartTarget | null {
+  if (part.startsWith(joinsMark)) return { ...parseTarget(part.slice(joinsMark.length))!, joins: true }
   const [id, number, deletion, cache, task] = part.split('/')
   if (number === undefined) return null
   const deleteS = numberOf(deletion)
@@ -46,12 +53,17 @@ function numberOf(text: string | undefined): number | null {
 /** The plan of a job that is a part: of a step apart, that step and nothing around it. */
 export function planOfPart(plan: Plan, part: string): Plan {
   const target = parseTarget(part)
-  if (target === null || target.kind === 'flow') return plan
+  if (target?.kind === 'flow') return target.joins ? planAlone(plan, joinsFlow(plan)) : plan
+  if (!target) return plan
   const step = plan.steps.find(({ id }) => id === target.id)
   assert(step, `${plan.path} has no step ${target.id}`)
+  return planAlone(plan, alone(step, target))
+}
+
+function planAlone(plan: Plan, step: PlanStep): Plan {
   return {
     ...plan,
-    steps: [alone(step, target)],
+    steps: [step],
     root: { steps: [0] },
     skipIf: null,
     failure: null,
@@ -63,6 +75,11 @@ export function planOfPart(plan: Plan, part: string): Plan {
     deletes: false,
     alone: true,
   }
+}
+
+/** Stands for the whole flow, where that runs elsewhere. */
+function joinsFlow({ path }: Plan): PlanStep {
+  return { ...nothingAround, index: 0, id: '', run: { kind: 'flow', path }, deleteS: null }
 }
 
 function alone(step: PlanStep, { timeoutMs, cacheMs }: { timeoutMs: number | null; cacheMs: number | null }): PlanStep {

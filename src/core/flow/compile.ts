@@ -238,18 +238,19 @@ class Planner {
   }
 }
 
-function apartOf({ value, mock }: FlowModule): Apart | null {
+function apartOf({ value, mock, debouncing }: FlowModule): Apart | null {
   if (mock?.enabled) return null
   switch (value.type) {
-    case 'rawscript': {
-      const tag = value.tag || null
-      const turns = stepRuleOf(value)
-      return tag !== null || turns !== null ? { tag, turns } : null
-    }
+    case 'rawscript':
+      return apartBy(value.tag, stepRuleOf(value, debouncing))
     case 'script':
     case 'flow':
-      return value.tag_override ? { tag: value.tag_override, turns: null } : null
+      return apartBy(value.tag_override, stepRuleOf({}, debouncing))
     default:
       return null
   }
+}
+
+function apartBy(tag: string | null | undefined, turns: Apart['turns']): Apart | null {
+  return tag || turns !== null ? { tag: tag || null, turns } : null
 }

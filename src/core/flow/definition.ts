@@ -131,10 +131,21 @@ export interface FlowModule {
   cache_ttl?: number
   /** seconds after the end of the job, before what the step came to is deleted */
   delete_after_secs?: number
+  /** One call for all steps of a key that begin soon after each other. */
+  debouncing?: Debouncing
+}
+
+/** A job waits so long, and absorbs the later ones of its key. */
+export interface Debouncing {
+  debounce_delay_s?: number
+  debounce_key?: string
+  debounce_args_to_accumulate?: string[]
+  max_total_debouncing_time?: number
+  max_total_debounces_amount?: number
 }
 
 /** When jobs become ready: see turns.ts. Of flows and of scripts. */
-export interface Queueing {
+export interface Queueing extends Debouncing {
   /** At most so many at a time, and, with a window, so many starts within it. */
   concurrent_limit?: number
   concurrency_time_window_s?: number
@@ -142,12 +153,6 @@ export interface Queueing {
   concurrency_key?: string
   /** Extension: an expression over the arguments. Jobs of one value run one after another, in the order they were accepted. */
   ordering_key?: string
-  /** A job waits so long, and absorbs the later ones of its key. */
-  debounce_delay_s?: number
-  debounce_key?: string
-  debounce_args_to_accumulate?: string[]
-  max_total_debouncing_time?: number
-  max_total_debounces_amount?: number
 }
 
 export interface FlowValue extends Queueing {

@@ -626,7 +626,7 @@ function sleep(state: JobState, cursor: Cursor, ms: number, effects: Effect[]): 
 function gaveUp(state: JobState, cursor: Cursor, error: UserError, value: JsonText | null, effects: Effect[]): void {
   const step = cursor.step!
   const { frame } = cursor
-  const known = { ...error, step_id: error.step_id ?? step.id }
+  const known = { ...error, step_id: error.step_id || step.id } // joinsFlow (apart.ts) has no id
   const result = value ?? errorResult(known)
   cursor.results.set(step.id, result)
   cursor.last = result

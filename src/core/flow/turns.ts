@@ -2,7 +2,7 @@
 //   T1. A rule is stored with the version as JSON; null for the usual version, which costs nothing.
 // Semantics of concurrent_limit, concurrency_key and debounce_*: OpenFlow, as Windmill's documentation describes them; ordering_key
 // is an extension of this engine. docs/flows/limits.md and docs/flows/debouncing.md.
-import type { Queueing, StepLimit } from './definition.ts'
+import type { Debouncing, Queueing, StepLimit } from './definition.ts'
 
 export interface TurnRule {
   /** Whose jobs count together: a template. Null: those of one value of `order`. */
@@ -25,30 +25,41 @@ export interface TurnRule {
 
 /** The rule of a flow's or script's value; null if it has none. */
 export function turnRuleOf(value: Queueing): TurnRule | null {
-  const { concurrent_limit: jobsMax, ordering_key: order, debounce_delay_s: delayS } = value
-  if (!jobsMax && !order && !delayS) return null
+  const { concurrent_limit: jobsMax, ordering_key: order } = value
+  const debounce = debounceOf(value)
+  if (!jobsMax && !order && !debounce) return null
   return {
     key: jobsMax ? (value.concurrency_key ?? null) : null,
     order: order ?? null,
     jobsMax: order ? 1 : (jobsMax ?? null),
     windowMs: jobsMax ? windowMsOf(value) : null,
-    debounce: delayS
-      ? {
-          key: value.debounce_key ?? null,
-          delayMs: Math.ceil(delayS * 1_000),
-          withinMs: value.max_total_debouncing_time ? Math.ceil(value.max_total_debouncing_time * 1_000) : null,
-          amount: value.max_total_debounces_amount ?? null,
-          merge: value.debounce_args_to_accumulate ?? [],
-        }
-      : null,
+    debounce,
   }
 }
 
-/** The rule of a step that has a limit of its own. */
-export function stepRuleOf(value: StepLimit): TurnRule | null {
-  const { concurrent_limit: jobsMax, custom_concurrency_key: key } = value
-  if (!jobsMax) return null
-  return { key: key ?? null, order: null, jobsMax, windowMs: windowMsOf(value), debounce: null }
+function debounceOf(value: Debouncing): TurnRule['debounce'] {
+  if (!value.debounce_delay_s) return null
+  return {
+    key: value.debounce_key ?? null,
+    delayMs: Math.ceil(value.debounce_delay_s * 1_000),
+    withinMs: value.max_total_debouncing_time ? Math.ceil(value.max_total_debouncing_time * 1_000) : null,
+    amount: value.max_total_debounces_amount ?? null,
+    merge: value.debounce_args_to_accumulate ?? [],
+  }
+}
+
+/** The rule of a step that has a limit of its own, or is debounced. */
+export function stepRuleOf(limit: StepLimit, debouncing: Debouncing = {}): TurnRule | null {
+  const { concurrent_limit: jobsMax, custom_concurrency_key: key } = limit
+  const debounce = debounceOf(debouncing)
+  if (!jobsMax && !debounce) return null
+  return {
+    key: jobsMax ? (key ?? null) : null,
+    order: null,
+    jobsMax: jobsMax ?? null,
+    windowMs: jobsMax ? windowMsOf(limit) : null,
+    debounce,
+  }
 }
 
 function windowMsOf({ concurrency_time_window_s: seconds }: Pick<Queueing, 'concurrency_time_window_s'>): number | null {

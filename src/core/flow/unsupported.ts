@@ -17,9 +17,6 @@ export const unsupported = {
   flowValue: {
     chat_input_enabled: 'keep conversations',
   },
-  module: {
-    debouncing: 'debounce single steps; set debounce_delay_s on the flow',
-  },
   rawScript: caching,
 } as const satisfies Record<string, FieldTable>
 

@@ -11,7 +11,7 @@ import { lookupFault, lookupIn } from '../lookups.ts'
 import type { Limits } from '../limits.ts'
 import { retryAttemptsMax, retrySecondsMax } from '../job/retry.ts'
 import { languages, reservedStepIds, type Flow, type FlowModule, type FlowValue, type InputTransform } from './definition.ts'
-import type { ModuleValue, Queueing, Retry, StopAfterIf, Suspend } from './definition.ts'
+import type { Debouncing, ModuleValue, Queueing, Retry, StopAfterIf, Suspend } from './definition.ts'
 import { Faults, type Fields } from './faults.ts'
 import { groupList, isGroupList } from './groups.ts'
 import { modulesOf as modulesWithin } from './modules.ts'
@@ -90,9 +90,9 @@ function refuseElsewhere(flow: FlowValue, at: string, faults: Faults): void {
   for (const { module, at: here } of modulesWithin(flow, at)) {
     const value = module.value as unknown as Fields
     const field = elsewhereFields.find((name) => Boolean(value[name]))
-    if (field === undefined) continue
+    if (field === undefined && !module.debouncing) continue
     faults.add(
-      `${here}.value.${field}`,
+      field === undefined ? `${here}.debouncing` : `${here}.value.${field}`,
       'the steps of a same_worker flow share a folder of one worker (remove one of the two fields)',
     )
   }
@@ -115,16 +115,20 @@ function checkEarlyReturn(fields: Fields, flow: FlowValue, at: string, faults: F
   faults.add(here, `${what}, got ${JSON.stringify(id.slice(0, 80))}`, allowed)
 }
 
-export const queueingFields = [
-  'concurrent_limit',
-  'concurrency_time_window_s',
-  'concurrency_key',
-  'ordering_key',
+const debouncingFields = [
   'debounce_delay_s',
   'debounce_key',
   'debounce_args_to_accumulate',
   'max_total_debouncing_time',
   'max_total_debounces_amount',
+] as const satisfies (keyof Debouncing)[]
+
+export const queueingFields = [
+  'concurrent_limit',
+  'concurrency_time_window_s',
+  'concurrency_key',
+  'ordering_key',
+  ...debouncingFields,
 ] as const satisfies (keyof Queueing)[]
 
 export const jobsMaxMax = 1_000_000
@@ -132,6 +136,19 @@ export const jobsMaxMax = 1_000_000
 /** Of a flow or a script. 0, null and empty texts are what editors write for "not set". */
 export function checkQueueing(fields: Fields, at: string, faults: Faults): void {
   const limit = checkLimit(fields, 'concurrency_key', at, faults)
+  checkDebouncing(fields, at, faults)
+  if (!faults.text(fields, 'ordering_key', at)) return
+  const here = `${at}.ordering_key`
+  faults.catching(() => {
+    const others = namesIn(parseExpression(fields.ordering_key as string, 'before', here)).filter((name) => name !== 'flow_input')
+    if (others.length > 0)
+      faults.add(here, `only flow_input is there when a job is accepted, not ${others.join(', ')}`, ['flow_input'])
+  })
+  if (limit > 0) faults.add(here, 'a job waits for one key: use ordering_key or concurrent_limit, not both')
+}
+
+/** Gives how long; 0: not at all. */
+function checkDebouncing(fields: Fields, at: string, faults: Faults): number {
   const delayS = faults.bounded(fields, 'debounce_delay_s', { min: 0, max: waitSecondsMax, preset: 0 }, at)
   const withinS = faults.bounded(fields, 'max_total_debouncing_time', { min: 0, max: waitSecondsMax, preset: 0 }, at)
   const amount = faults.bounded(fields, 'max_total_debounces_amount', { min: 0, max: jobsMaxMax, whole: true, preset: 0 }, at)
@@ -146,14 +163,7 @@ export function checkQueueing(fields: Fields, at: string, faults: Faults): void 
     if (amount > 0) alone('max_total_debounces_amount')
     if (Array.isArray(merge) && merge.length > 0) alone('debounce_args_to_accumulate')
   }
-  if (!faults.text(fields, 'ordering_key', at)) return
-  const here = `${at}.ordering_key`
-  faults.catching(() => {
-    const others = namesIn(parseExpression(fields.ordering_key as string, 'before', here)).filter((name) => name !== 'flow_input')
-    if (others.length > 0)
-      faults.add(here, `only flow_input is there when a job is accepted, not ${others.join(', ')}`, ['flow_input'])
-  })
-  if (limit > 0) faults.add(here, 'a job waits for one key: use ordering_key or concurrent_limit, not both')
+  return delayS
 }
 
 /** So many at a time, and in a time: of a flow, a script or a step. Gives how many; 0: any number. */
@@ -261,6 +271,7 @@ const notOfPreprocessors = [
   'suspend',
   'continue_on_error',
   'mock',
+  'debouncing',
 ] as const
 
 function preprocessorModule(module: unknown, whole: Whole, at: string, faults: Faults): FlowModule {
@@ -281,7 +292,6 @@ function preprocessorModule(module: unknown, whole: Whole, at: string, faults: F
 
 /** A module without a check of its id, which depends on where it stands. */
 function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): FlowModule {
-  refuseUnsupported(fields, unsupported.module, at, faults)
   const parsed = { ...fields, value: moduleValue(fields.value, whole, `${at}.value`, faults) } as FlowModule
   faults.text(fields, 'summary', at)
   faults.boolean(fields, 'continue_on_error', at)
@@ -295,6 +305,9 @@ function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): F
     faults.add(`${at}.cache_ttl`, `results are cached of modules of type ${cachedTypes.join(' and ')}`, cachedTypes)
   if (!fields.cache_ttl) delete parsed.cache_ttl
   setDeleteAfter(parsed, deleteAfterSecsOf(fields, at, faults))
+  const debouncing = debouncingOf(fields, parsed.value, at, faults)
+  if (debouncing) parsed.debouncing = debouncing
+  else delete parsed.debouncing
   for (const key of ['skip_if', 'stop_after_if', 'stop_after_all_iters_if', 'suspend', 'mock', 'continue_on_error'] as const)
     if (fields[key] === null) delete parsed[key]
   if (parsed.stop_after_all_iters_if && !hasBodies(parsed)) delete parsed.stop_after_all_iters_if // editors leave it behind
@@ -308,6 +321,20 @@ function flowModule(fields: Fields, whole: Whole, at: string, faults: Faults): F
   if (sleep === undefined) delete parsed.sleep
   else parsed.sleep = sleep
   return parsed
+}
+
+const debouncedTypes = ['rawscript', 'script', 'flow'] as const
+
+function debouncingOf(fields: Fields, { type }: ModuleValue, at: string, faults: Faults): Debouncing | undefined {
+  const given = faults.object(fields, 'debouncing', at)
+  if (!given) return undefined
+  const here = `${at}.debouncing`
+  if (checkDebouncing(given, here, faults) === 0) return undefined
+  if (!(debouncedTypes as readonly string[]).includes(type))
+    faults.add(here, `modules of type ${debouncedTypes.join(', ')} are debounced; put it on the steps inside`, debouncedTypes)
+  const debouncing = { ...given } as Debouncing
+  for (const key of debouncingFields) if (!debouncing[key]) delete debouncing[key]
+  return debouncing
 }
 
 const cachedTypes = ['rawscript', 'script'] as const

@@ -39,7 +39,7 @@ with done as materialized (
 ), failed as (
   insert into failure (job_id)
   select ours.id from ours join workspace on workspace.id = ours.workspace_id
-   where ours.status in ('failure', 'canceled') and ours.parent_id is null and workspace.error_handler is not null
+   where ours.status in ('failure', 'canceled') and ours.parent_id is null and ours.part is null and workspace.error_handler is not null
 ), needless as (
   update job
      set canceled_by = 'the job it is a part of', canceled_reason = 'that job is over',
@@ -77,6 +77,11 @@ with done as materialized (
   -- Of those that are told to stop none is given a turn, and no row of job is changed twice: that is over before.
   select turn_end(array_agg(id), array_agg(started_at)) as tags
     from ours, (select count(*) from needless) as a, (select count(*) from told) as b, (select count(*) from freed) as c
+), joined as materialized (
+  -- A part of none ran in the place of several.
+  select turn_join(array_agg(id), array_agg(('{"end":' || "end"::text || ',"result":' || result::text || '}')::json)) as tags
+    from ours, (select count(*) from passed) as a
+   where part is not null and parent_id is null
 )
 select done.id from done where not exists (select from ours where ours.id = done.id)
 union all
@@ -94,7 +99,8 @@ select null
       from (select tag from freed
             union select tag from told where state = 'ready'
             union select tag from needless where state = 'ready'
-            union select unnest(tags) from passed) as ready
+            union select unnest(tags) from passed
+            union select unnest(tags) from joined) as ready
   ) as told_workers
 union all
 select null

@@ -36,10 +36,22 @@ test('a step with a tag or a limit is a job of its own, others are not', () => {
     withValue(flow('e', 'f/x/z'), { tag_override: 'gpu' }),
     { ...withValue(give('f', '1'), { tag: 'gpu' }), mock: { enabled: true, return_value: 1 } },
     withValue(give('g', '1'), { tag: '', concurrent_limit: 0 }),
+    script('h', 'f/x/y', {}, { debouncing: { debounce_delay_s: 0.5, debounce_key: 'k', max_total_debounces_amount: 3 } }),
   )
+  const debounce = { key: 'k', delayMs: 500, withinMs: null, amount: 3, merge: [] }
+  const debounced = { key: null, order: null, jobsMax: null, windowMs: null, debounce }
   const turns = { key: 'k-$args[x]', order: null, jobsMax: 2, windowMs: 1_500, debounce: null }
   const gpu = { tag: 'gpu', turns: null }
-  expect(plan.steps.map(({ apart }) => apart)).toEqual([null, gpu, { tag: null, turns }, gpu, gpu, null, null])
+  expect(plan.steps.map(({ apart }) => apart)).toEqual([
+    null,
+    gpu,
+    { tag: null, turns },
+    gpu,
+    gpu,
+    null,
+    null,
+    { tag: null, turns: debounced },
+  ])
 })
 
 test.each<[string, ApartTarget]>([
@@ -54,7 +66,34 @@ test.each<[string, ApartTarget]>([
 ])('what is stored of a part: %s', (text, target) => {
   expect(printTarget(target)).toBe(text)
   expect(parseTarget(text)).toEqual(target)
+  expect(parseTarget(`@${text}`)).toEqual({ ...target, joins: true })
   expect(parseTarget('a')).toBeNull()
+})
+
+describe.each(['@a/', '@/1'])('a part %s, which another job runs in its place', (part) => {
+  const plan = planOfPart(planOf([same('z'), same('a'), same('b')]), part)
+  const joined: JobRecord = { k: 'spread', s: '', n: 1, jobs: 1, job: partIdOf(9) }
+  const told = (end: object, result: string): JobRecord => {
+    const v = `{"end":${JSON.stringify({ ...end, at: 1, ms: 1 })},"result":${result}}`
+    return { k: 'signal', seq: 1, n: -1, id: 0, approver: null, approved: true, v }
+  }
+
+  test('begins nothing, and ends as that did', () => {
+    const { state, outstanding } = fold(plan, '{}', [joined], defaultLimits, () => plan, part)
+    expect(outstanding).toMatchObject([{ e: 'wait', wanted: 1 }])
+    const effects: Effect[] = []
+    advance(state, told({ how: 'done' }, '[1.0]'), effects)
+    expect(effects).toEqual([{ e: 'finish', status: 'success', result: '[1.0]', part: { how: 'done' } }])
+  })
+
+  test('also where that failed, or was canceled', () => {
+    for (const end of [{ how: 'failed', error: { name: 'E', message: 'no', step_id: 'a' } }, { how: 'lost' }]) {
+      const { state } = fold(plan, '{}', [joined], defaultLimits, () => plan, part)
+      const effects: Effect[] = []
+      advance(state, told(end, '{"error":{"name":"E","message":"no"}}'), effects)
+      expect(effects).toMatchObject([{ status: 'failure', part: { how: 'failed', error: { name: 'E', message: 'no' } } }])
+    }
+  })
 })
 
 describe('the job of a step', () => {

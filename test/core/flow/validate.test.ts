@@ -156,10 +156,28 @@ const bad: [what: string, document: unknown, at: string, message: string][] = [
     '$flow is not known',
   ],
   [
-    'debouncing of a step',
-    flow([step('a', { debouncing: { debounce_delay_s: 3 } })]),
+    'a debounce key of a step alone',
+    flow([step('a', { debouncing: { debounce_key: 'x' } }, { type: 'script', path: 'f/x/y' })]),
+    '$.value.modules[0].debouncing.debounce_key',
+    'does nothing without debounce_delay_s',
+  ],
+  [
+    'debouncing of what is no code',
+    flow([step('a', { debouncing: { debounce_delay_s: 3 } }, { type: 'identity' })]),
     '$.value.modules[0].debouncing',
-    'set debounce_delay_s on the flow',
+    'modules of type rawscript, script, flow are debounced',
+  ],
+  [
+    'debouncing of a step that shares a folder',
+    flow([step('a', { debouncing: { debounce_delay_s: 3 } })], { same_worker: true }),
+    '$.value.modules[0].debouncing',
+    'the steps of a same_worker flow share a folder',
+  ],
+  [
+    'a preprocessor that is debounced',
+    flow([], { preprocessor_module: { ...step('preprocessor'), debouncing: { debounce_delay_s: 1 } } }),
+    '$.value.preprocessor_module.debouncing',
+    'a preprocessor has none',
   ],
   // inputs
   [
@@ -667,6 +685,7 @@ describe('what is accepted', () => {
       cache_ttl: 0,
       suspend: { required_events: 0 },
       delete_after_use: false,
+      debouncing: { debounce_delay_s: 0, debounce_key: '' },
       skip_if: null,
       stop_after_if: null,
       retry: null,

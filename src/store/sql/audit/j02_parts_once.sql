@@ -4,6 +4,6 @@ select parent_id::text as subject, format('part %s of its step %s is %s jobs', p
   from (select id, parent_id, parent_step, parent_slot from job where part is not null
         union all
         select id, parent_id, parent_step, parent_slot from job_done where part is not null) part
- where id >= $1
+ where id >= $1 and parent_id is not null
  group by parent_id, parent_step, parent_slot
 having count(*) > 1;
