@@ -25,8 +25,8 @@ export const controls: readonly Control[] = [
     edits: [
       {
         file: 'src/store/sql/finish_jobs.sql',
-        find: "where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'",
-        replace: "where job.id = done.id and job.state = 'running' and $1::integer is not null",
+        find: "where job.id = any (array[done.id]) and job.worker_id = $1 and job.epoch = done.epoch and job.state = 'running'",
+        replace: "where job.id = any (array[done.id]) and job.state = 'running' and $1::integer is not null",
       },
     ],
   },

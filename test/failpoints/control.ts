@@ -23,8 +23,8 @@ export const controls: Record<string, Control> = {
     edits: [
       {
         file: sql('finish_jobs'),
-        find: 'where job.id = done.id and job.worker_id = $1 and job.epoch = done.epoch and job.state',
-        replace: 'where job.id = done.id and $1::integer is not null and job.state',
+        find: 'where job.id = any (array[done.id]) and job.worker_id = $1 and job.epoch = done.epoch and job.state',
+        replace: 'where job.id = any (array[done.id]) and $1::integer is not null and job.state',
       },
       {
         file: sql('append_journal'),
@@ -33,8 +33,8 @@ export const controls: Record<string, Control> = {
       },
       {
         file: sql('release_jobs'),
-        find: 'where job.id = back.id and job.worker_id = $1 and job.epoch = back.epoch and job.state',
-        replace: 'where job.id = back.id and $1::integer is not null and job.state',
+        find: 'where job.id = any (array[back.id]) and job.worker_id = $1 and job.epoch = back.epoch and job.state',
+        replace: 'where job.id = any (array[back.id]) and $1::integer is not null and job.state',
       },
     ],
     args: ['--part', 'worker', '--kind', 'stale'],
