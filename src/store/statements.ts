@@ -1,7 +1,8 @@
 // Statements: sql/<name>.sql, each sent under its name (S1 of db.ts).
 //   P1. Plans are made once for a connection, often when its tables are empty, and must be right for a backlog of a million that comes a
 //       second later: it takes Postgres until the next autovacuum to see it, and a claim that was planned for no rows takes half a
-//       minute. So no plan may read a table of jobs from end to end, however small it looked: sessions have enable_seqscan off; a
+//       minute. So no plan may read a table of jobs from end to end, however small it looked: sessions have enable_seqscan and
+//       enable_sort off (an order that an index has is taken from it: a claim that sorts reads all that are ready); a
 //       batch is joined by `id = any (array[batch.id])`, which no order of joins can turn around (the index is needed for it), or by
 //       ctid; and `<= (select clock_timestamp())` is a condition of an index, what is volatile would be asked of every row.
 //       test/store/plans.pg.test.ts looks at each of them.
@@ -21,7 +22,7 @@ function statementText(name: string): string {
 }
 
 /** For a session that reads much of large tables, once. */
-export const plansByCost = 'set enable_seqscan = on; set plan_cache_mode = auto'
+export const plansByCost = 'set enable_seqscan = on; set enable_sort = on; set plan_cache_mode = auto'
 
 /** What can run a statement: the pool, or a connection of one's own. */
 export interface Queryable {

@@ -29,6 +29,7 @@ const ofWorkers = ['give_back_jobs', 'give_back_unknown']
 interface PlanNode {
   'Node Type': string
   'Relation Name'?: string
+  'Index Name'?: string
   'Index Cond'?: string
   'TID Cond'?: string
   'Recheck Cond'?: string
@@ -37,6 +38,13 @@ interface PlanNode {
 
 function nodesOf(plan: PlanNode): PlanNode[] {
   return [plan, ...(plan.Plans ?? []).flatMap(nodesOf)]
+}
+
+async function planOf(on: Database, name: string): Promise<PlanNode> {
+  const text = readFileSync(new URL(`${name}.sql`, folder), 'utf8')
+  const { rows } = await on.pool.query(`explain (generic_plan, format json) ${text}`)
+  const [{ Plan: plan }] = JSON.parse((rows[0] as { 'QUERY PLAN': string })['QUERY PLAN']) as [{ Plan: PlanNode }]
+  return plan
 }
 
 let db: Database
@@ -53,10 +61,7 @@ const names = readdirSync(folder)
 
 describe('planned for empty tables, it finds its rows by an index', () => {
   test.each(names)('%s', async (name) => {
-    const { rows } = await db.pool.query(
-      `explain (generic_plan, format json) ${readFileSync(new URL(`${name}.sql`, folder), 'utf8')}`,
-    )
-    const [{ Plan: plan }] = JSON.parse((rows[0] as { 'QUERY PLAN': string })['QUERY PLAN']) as [{ Plan: PlanNode }]
+    const plan = await planOf(db, name)
     const whole = nodesOf(plan).filter((node) => {
       const table = node['Relation Name']
       if (table === undefined || !large.test(table) || !node['Node Type'].includes('Scan')) return false
@@ -64,5 +69,27 @@ describe('planned for empty tables, it finds its rows by an index', () => {
       return !node['Index Cond'] && !node['TID Cond'] && !node['Recheck Cond']
     })
     expect(whole).toEqual([])
+  })
+})
+
+describe('a claim takes the first that are ready, in the order of job_ready', () => {
+  const rows = `insert into job (id, workspace_id, version_id, tag, args, created_by, state)
+                select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'main', 1, 't', '{}', 'test', $1::job_state
+                  from generate_series(1, 20000) n`
+  test.each([
+    ['ready', 'vacuum'],
+    ['running', 'vacuum'],
+    ['ready', 'truncate'],
+    ['running', 'truncate'],
+  ])('planned when all were %s, after a %s', async (state, then) => {
+    const own = await testDatabase()
+    await own.pool.query(rows, [state])
+    await own.pool.query('analyze job')
+    await own.pool.query(`${then} job`)
+    const plan = nodesOf(await planOf(own, 'claim_jobs'))
+    expect(plan.map((node) => node['Node Type'])).not.toContain('Sort')
+    expect(plan.filter((node) => node['Relation Name'] === 'job' && node['Index Name'])).toMatchObject([
+      { 'Index Name': 'job_ready', 'Index Cond': '((tag = $2) AND (id > $6))' },
+    ])
   })
 })
