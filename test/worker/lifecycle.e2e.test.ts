@@ -173,6 +173,7 @@ test('a worker that was declared dead comes back under a new id, and what it hel
 test('what a branch waits for beside a running one is not begun again when the worker dies', async () => {
   const branch = (...modules: FlowModule[]) => ({ modules })
   const asks = { suspend: { required_events: 1, timeout: 3_600, continue_on_disapprove_timeout: true } }
+  const ofGroup = { user_auth_required: true, user_groups_required: { type: 'static' as const, value: ['ops'] } }
   const modules: FlowModule[] = [
     {
       id: 'p',
@@ -182,7 +183,7 @@ test('what a branch waits for beside a running one is not begun again when the w
         branches: [
           branch(ts('runs', waits(600_000))),
           branch(same('sleeps', { sleep: { type: 'static', value: 3_600 } }), ts('slept', step('1'))),
-          branch(same('asks', asks), ts('timed_out', step('2'))),
+          branch(same('asks', { suspend: { ...asks.suspend, ...ofGroup } }), ts('timed_out', step('2'))),
           branch(same('asks_too', asks), ts('answered', step('3'))),
         ],
       },
@@ -194,12 +195,22 @@ test('what a branch waits for beside a running one is not begun again when the w
   const { pool } = engine.db
   const kept = (count: number) => until('select from job_wait where job_id = $1 having count(*) = $2', [id, count])
   await kept(3)
+  expect((await pool.query("select wanted, groups from job_wait where job_id = $1 and module_id = 'asks'", [id])).rows).toEqual([
+    { wanted: 1, groups: ['ops'] },
+  ])
   // An hour passes for two of them.
   await pool.query(
     "update job_wait set until = until - interval '1 hour' where job_id = $1 and module_id is distinct from 'asks_too'",
     [id],
   )
-  await pool.query("update worker set heartbeat_at = heartbeat_at - interval '1 hour', hint_lock = false where state = 'alive'")
+  // Again, where a heartbeat comes first.
+  await until(
+    `with late as (
+       update worker set heartbeat_at = heartbeat_at - interval '1 hour', hint_lock = false
+        where id = (select worker_id from job where id = $1 and lost = 0))
+     select from job where id = $1 and lost > 0`,
+    [id],
+  )
   const began = (name: string) => until("select from job_journal where job_id = $1 and record->>'s' = $2", [id, name])
   await Promise.all([began('slept'), began('timed_out')])
   const { rows } = await pool.query<{ step: number }>("select step from job_wait where job_id = $1 and module_id = 'asks_too'", [

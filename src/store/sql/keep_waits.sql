@@ -9,10 +9,12 @@ with asked as materialized (
    order by held.id
      for no key update of job
 ), kept as (
-  insert into job_wait (job_id, key, until, step, wanted, answered_by, module_id, version_id)
-  select ours.id, wait.key, clock_timestamp() + wait.ms * interval '1 ms', wait.step, wait.wanted, wait.by, wait.module, wait.version
+  insert into job_wait (job_id, key, until, step, wanted, answered_by, groups, module_id, version_id)
+  select ours.id, wait.key, clock_timestamp() + wait.ms * interval '1 ms', wait.step, wait.wanted, wait.by, wait.groups, wait.module,
+         wait.version
     from asked join ours on ours.id = asked.id and ours.epoch = asked.epoch,
-         json_to_recordset(asked.waits) as wait (key integer, ms float8, step integer, wanted integer, by text, module text, version bigint)
+         json_to_recordset(asked.waits) as wait
+           (key integer, ms float8, step integer, wanted integer, by text, groups text[], module text, version bigint)
   on conflict do nothing
 )
 select distinct asked.id from asked where not exists (select from ours where ours.id = asked.id)
