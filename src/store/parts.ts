@@ -16,8 +16,8 @@ export function partIdOf(jobId: string, step: number, slot: number): string {
 }
 
 /**
- * `batch`: a JSON array of {id, epoch, n, record, step, part, v, at_once, jobs: [{id, slot, args, tag?, priority?, turn?}, …]}. Gives
- * the ids that were no longer ours.
+ * `batch`: a JSON array of {id, epoch, n, record, step, part, v, at_once, jobs: [{id, slot, args, tag?, priority?, turn?}, …]}, and
+ * {id, epoch, n, record} of records without jobs. Gives the ids that were no longer ours.
  */
 export async function spreadJobs(on: Queryable, workerId: number, batch: JsonText): Promise<string[]> {
   const rows = await run<{ id: string | null }>(on, 'spread_jobs', [workerId, batch])

@@ -47,7 +47,7 @@ export interface Journaled {
 export interface Committer {
   finish(job: Finished): void
   journal(record: Journaled): void
-  /** As journal(), for a record that jobs come with. */
+  /** As journal(), for a record that jobs come with, or one that goes before such a record. */
   spread(record: Journaled): void
   /** Makes durable until when a job waits of which more runs. */
   keepWaits(waits: Journaled): void

@@ -58,7 +58,7 @@ export class Run implements Finished {
   held: Effect[] | null = null
   /** Records that are durable together with parts, by their index: what is sent besides them. */
   spreads: Map<number, JsonText> | null = null
-  /** So many such records are on their way. */
+  /** So many such records, and such as go before them, are on their way. */
   spreading = 0
   /** Steps whose parts are not needed any more. */
   quits: { step: number; unbegun: boolean }[] | null = null

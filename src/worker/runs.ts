@@ -7,7 +7,7 @@
 //       One that waits for its parts lingers before: in memory, in no slot, as long as its next claim would be dear. The ends of
 //       parts that come meanwhile are taken as they come, or its journal would be read and folded once for each of them.
 //   R5. The record that a step has become jobs (a loop that is spread, a step apart) becomes durable in one statement with them:
-//       all before it is durable then, and nothing behind it.
+//       all before it is durable then (those before it go the same way), and nothing behind it.
 //   R6. A wait that its job is not given back for, since more of it runs, is kept by the database as well, behind the records that
 //       lead to it: they give its step the number by which it is found again.
 // HOT. Per step: one machine step, one bind, one call object. Per job: one string for the commit. No await, no closure.
@@ -333,17 +333,18 @@ export function createRuns(parts: RunsParts): Runs {
   function journal(run: Run, after: ((run: Run) => void) | null): void {
     run.afterJournal = after ?? run.afterJournal
     while (run.journaled < run.records.length) {
-      const parts = run.spreads?.get(run.journaled)
-      // Those that come with jobs go one behind another by themselves.
-      if (parts === undefined ? run.spreading > 0 : run.journaling > run.spreading) return // goes on in durable()
+      // Those that jobs come with go one behind another by themselves, with those before them: many in one statement.
+      const spreads = run.spreads !== null && run.spreads.size > 0 ? run.spreads : null
+      if (spreads ? run.journaling > run.spreading : run.spreading > 0) return // goes on in durable()
       const record = run.records[run.journaled++]!
       run.journaling += 1
       const fields = `"n":${run.journaled},"record":${record}`
-      if (parts === undefined) committer.journal(new JournalEntry(run, run.journaled, fields, journalEnds))
+      if (spreads === null) committer.journal(new JournalEntry(run, run.journaled, fields, journalEnds))
       else {
+        const jobs = spreads.get(run.journaled - 1) ?? ''
+        spreads.delete(run.journaled - 1)
         run.spreading += 1
-        run.spreads!.delete(run.journaled - 1)
-        committer.spread(new JournalEntry(run, run.journaled, fields + parts, journalEnds))
+        committer.spread(new JournalEntry(run, run.journaled, fields + jobs, journalEnds))
       }
     }
     if (run.journaling === 0) durable(run)

@@ -206,6 +206,7 @@ class Sequence {
     refuses: this.#chance() < 0.2,
   })
   readonly #spread = (job: object) => {
+    if (this.#chance() < 0.2) return this.#record(job)
     const jobs = Array.from({ length: 1 + this.#whole(3) }, (_, slot) => ({
       id: this.#nextId(Date.now()),
       slot,

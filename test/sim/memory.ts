@@ -634,7 +634,7 @@ const statements: Record<string, Statement> = {
       part: string
       v: number
       at_once: number
-      jobs: Part[]
+      jobs?: Part[]
     }
     const strangers = new Set<string>()
     const keys = new Set<string>()
@@ -651,6 +651,7 @@ const statements: Record<string, Statement> = {
       store.journal.set(owner.id, records)
       if (records.has(item.n)) continue
       records.set(item.n, text(item.record))
+      if (!item.jobs) continue
       const { created_by, workspace_id: ws } = owner
       for (const { id, slot, args, tag = owner.tag, priority = owner.priority, turn, call } of item.jobs) {
         insert(store, { id, ws, v: item.v, tag, p: priority, by: created_by, args })

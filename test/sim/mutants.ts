@@ -245,8 +245,10 @@ export const mutants: readonly Mutant[] = [
     file: memory,
     find: `      if (records.has(item.n)) continue
       records.set(item.n, text(item.record))
+      if (!item.jobs) continue
       const`,
     replace: `      records.set(item.n, text(item.record))
+      if (!item.jobs) continue
       for (const { id } of item.jobs) store.jobs.delete(id)
       const`,
   }),

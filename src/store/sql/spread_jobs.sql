@@ -1,7 +1,8 @@
 -- spread_jobs: as append_journal, for records that jobs come with: $1 worker_id, $2 json [{id, epoch, n, record, step, part, v, at_once,
--- jobs: [{id, slot, args, tag?, priority?, turn?, call?}, …]}, …]. The parts of a loop, or the one of a step apart, durable with the record that says so, and
--- once: where the record is there already, so are they. `at_once` of them are ready, the others wait for their turn; those with a `turn`
--- for one among jobs (turn_parts). `tag`, `priority`: missing, their job's.
+-- jobs: [{id, slot, args, tag?, priority?, turn?, call?}, …]}, …]; records that go before those have no more than append_journal's. The
+-- parts of a loop, or the one of a step apart, durable with the record that says so, and once: where the record is there already, so are
+-- they. `at_once` of them are ready, the others wait for their turn; those with a `turn` for one among jobs (turn_parts). `tag`,
+-- `priority`: missing, their job's.
 -- The share lock on the worker's row: see claim_jobs. What a dead worker's job left is all there when it is looked for.
 with me as materialized (
   select id from worker where id = $1 and state = 'alive' for share
