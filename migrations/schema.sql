@@ -291,9 +291,9 @@ begin
      ) few
      where few.jobs_max is null or of_key.held + few.place <= few.jobs_max
   ), taken as (
-    update turn set held = true from next where turn.job_id = next.job_id returning turn.job_id
+    update turn set held = true from next where turn.job_id = any (array[next.job_id]) returning turn.job_id
   ), ready as (
-    update job set state = 'ready' from taken where job.id = taken.job_id and job.state = 'waiting' returning job.tag
+    update job set state = 'ready' from taken where job.id = any (array[taken.job_id]) and job.state = 'waiting' returning job.tag
   )
   select array_agg(distinct ready.tag) into tags from ready;
   return tags;
@@ -310,7 +310,7 @@ begin
   perform turn_lock(keys);
   update turn set free_at = ended.at + turn.window_ms * interval '1 ms'
     from unnest(ids, began) as ended (id, at)
-   where turn.job_id = ended.id and turn.held and ended.at + turn.window_ms * interval '1 ms' > clock_timestamp();
+   where turn.job_id = any (array[ended.id]) and turn.held and ended.at + turn.window_ms * interval '1 ms' > clock_timestamp();
   delete from turn where turn.job_id = any (ids) and turn.free_at is null;
   return turn_grant(keys);
 end $$;
@@ -324,7 +324,7 @@ begin
     union
     select turn.debounce_key from turn where turn.job_id = any (ids)
     union
-    select turn.key from job join turn on turn.job_id = job.id
+    select turn.key from job join turn on turn.job_id = any (array[job.id])
      where job.parent_id is not null and job.parent_id = any (ids) and job.part is not null));
   return true;
 end $$;
@@ -347,7 +347,7 @@ begin
   ), placed as materialized (
     select due.job_id, nextval('turn_n') as n from due
   )
-  update turn set due_at = null, n = placed.n from placed where turn.job_id = placed.job_id;
+  update turn set due_at = null, n = placed.n from placed where turn.job_id = any (array[placed.job_id]);
   return turn_grant(keys);
 end $$;
 
@@ -503,7 +503,7 @@ begin
      where x.turn -> 'debounce' is not null
      order by x.i
   loop
-    select turn.job_id into call_id from turn join job on job.id = turn.job_id
+    select turn.job_id into call_id from turn join job on job.id = any (array[turn.job_id])
      where turn.debounce_key = one.debounce_key and turn.due_at > clock_timestamp() and job.state = 'waiting' and job.canceled_by is null
        for update of turn;
     if call_id is null then
@@ -535,12 +535,12 @@ declare
   running uuid[];
 begin
   with freed as materialized (
-    delete from turn using unnest(ids, ends) as over (id, "end") where turn.joins_id = over.id returning turn.job_id, over."end"
+    delete from turn using unnest(ids, ends) as over (id, "end") where turn.joins_id = any (array[over.id]) returning turn.job_id, over."end"
   ), told as (
     update job
        set signals = signals + 1, state = case when state = 'waiting' then 'ready'::job_state else state end, run_at = null
       from freed
-     where job.id = freed.job_id
+     where job.id = any (array[freed.job_id])
     returning job.id, job.tag, job.state, job.signals
   ), sent as (
     insert into signal (job_id, seq, step, resume_id, approved, payload)
