@@ -5,7 +5,7 @@ import { ClientError, type DeployedFlow, type FlowPart } from '../client/client.
 import { connect } from './connect.ts'
 import { readFlowFile } from './flow_file.ts'
 import { givenObject } from './given.ts'
-import { note, print, printJson, table } from './output.ts'
+import { note, print, printJson, printOutcome, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 
 export function addFlowCommands(program: Command): void {
@@ -55,8 +55,7 @@ async function push(given: string, path: string | undefined, options: ClientOpti
   const client = connect(options)
   try {
     const outcome = await client.deploy(target, read.flow)
-    if (options.json) printJson({ path: target, outcome })
-    else print(`${outcome} ${client.workspace}/${target}`)
+    printOutcome(outcome, client.workspace, target, options)
   } catch (error) {
     throw placed(error, read.placeOf)
   }

@@ -14,6 +14,12 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, process.stdout.isTTY ? 2 : undefined))
 }
 
+/** What became of something of a workspace: `created main/f/a/b`. */
+export function printOutcome(outcome: string, workspace: string, path: string, { json }: { json?: boolean }): void {
+  if (json) printJson({ path, outcome })
+  else print(`${outcome} ${workspace}/${path}`)
+}
+
 export function note(text: string): void {
   process.stderr.write(`${text}\n`)
 }

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { connect } from './connect.ts'
 import { givenJson } from './given.ts'
-import { note, print, printJson, table } from './output.ts'
+import { note, print, printJson, printOutcome, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 
 export function addResourceCommands(program: Command): void {
@@ -65,13 +65,11 @@ async function set(path: string, given: string, { type, description, ...options 
     ...(type === undefined ? {} : { resource_type: type }),
     ...(description === undefined ? {} : { description }),
   })
-  if (options.json) printJson({ path, outcome })
-  else print(`${outcome} ${client.workspace}/${path}`)
+  printOutcome(outcome, client.workspace, path, options)
 }
 
 async function remove(path: string, options: ClientOptions): Promise<void> {
   const client = connect(options)
   await client.deleteResource(path)
-  if (options.json) printJson({ path, outcome: 'deleted' })
-  else print(`deleted ${client.workspace}/${path}`)
+  printOutcome('deleted', client.workspace, path, options)
 }

@@ -2,7 +2,7 @@
 import type { Command } from 'commander'
 import { connect } from './connect.ts'
 import { givenText } from './given.ts'
-import { note, print, printJson, table } from './output.ts'
+import { note, print, printJson, printOutcome, table } from './output.ts'
 import { clientCommand, type ClientOptions } from './program.ts'
 
 export function addVariableCommands(program: Command): void {
@@ -53,7 +53,7 @@ interface SetOptions extends ClientOptions {
 }
 
 async function set(path: string, options: SetOptions): Promise<void> {
-  const { description, json } = options
+  const { description } = options
   const secret = options.secret ? true : options.plain ? false : undefined
   const value = givenText(options.value, '--value')
   const client = connect(options)
@@ -62,13 +62,11 @@ async function set(path: string, options: SetOptions): Promise<void> {
     ...(secret === undefined ? {} : { is_secret: secret }),
     ...(description === undefined ? {} : { description }),
   })
-  if (json) printJson({ path, outcome })
-  else print(`${outcome} ${client.workspace}/${path}`)
+  printOutcome(outcome, client.workspace, path, options)
 }
 
 async function remove(path: string, options: ClientOptions): Promise<void> {
   const client = connect(options)
   await client.deleteVariable(path)
-  if (options.json) printJson({ path, outcome: 'deleted' })
-  else print(`deleted ${client.workspace}/${path}`)
+  printOutcome('deleted', client.workspace, path, options)
 }

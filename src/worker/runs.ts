@@ -556,8 +556,23 @@ export function createRuns(parts: RunsParts): Runs {
       sendUnlessCached(run, effect, loaded, code, args, timeoutMs, cacheMs).catch((error: unknown) =>
         carryOutLater(run, effect, error),
       )
-    else if (isApart(cursor, own, loaded)) sendApart(run, effect, loaded, code, args, timeoutMs, null)
-    else send(run, effect, loaded, code, args, timeoutMs, null)
+    else runCode(run, effect, loaded, code, args, timeoutMs, null)
+  }
+
+  /** By a runner, or as a job of its own. */
+  function runCode(
+    run: Run,
+    effect: Effect & { e: 'start' },
+    loaded: LoadedPlan,
+    code: LoadedStep,
+    args: JsonText,
+    timeoutMs: number,
+    cache: CacheEntry | null,
+  ): void {
+    const { cursor } = effect
+    if (isApart(cursor, loadedOf(run, cursor), loaded))
+      sendApart(run, effect, loaded, code, args, timeoutMs, cache?.ttlMs ?? null)
+    else send(run, effect, loaded, code, args, timeoutMs, cache)
   }
 
   /** What main is called with. */
@@ -590,8 +605,7 @@ export function createRuns(parts: RunsParts): Runs {
     if (run.over) return
     if (value !== null) take(run, { k: 'ok', n, s: step.id, at: clock.nowMs(), ms: 0, v: value, cached: true }, null)
     else if (closing) giveBackNow(run)
-    else if (isApart(cursor, loadedOf(run, cursor), loaded)) sendApart(run, effect, loaded, code, args, timeoutMs, ttlMs)
-    else send(run, effect, loaded, code, args, timeoutMs, entry)
+    else runCode(run, effect, loaded, code, args, timeoutMs, entry)
   }
 
   /** The step becomes a job of its own. `code`: what it runs, a step of `loaded`. */
