@@ -1,13 +1,13 @@
 // Answers to steps that wait: who may give one, and what becomes of it.
 //   W1. An answer is taken once: 201 means it is stored and will count, or that its wait is over by then. A repeated resume id is refused.
 //   W2. What a step asks of who answers is checked where it is known that the step waits. An answer that comes before has to meet
-//       the strictest of what the flow's steps ask; the machine has the last word (machine.ts, mayAnswer).
+//       the strictest of what the flow's steps ask; the machine has the last word (core/flow/state.ts, mayAnswer).
 //   W3. The groups of a sender are those of the moment when the answer is taken, and are stored with it: both judge by the same ones.
 import { randomInt } from 'node:crypto'
 import { EngineError } from '../core/errors.ts'
 import { parseTarget } from '../core/flow/apart.ts'
 import { isAsked, noGroups } from '../core/flow/groups.ts'
-import { isAlive } from '../core/flow/machine.ts'
+import { isAlive } from '../core/flow/state.ts'
 import { modulesOf } from '../core/flow/modules.ts'
 import type { Answerer } from '../core/flow/plan.ts'
 import { jobIdOf, stepIdOf, stepNumberOf } from '../core/job/ids.ts'

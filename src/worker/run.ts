@@ -3,7 +3,7 @@
 //   N2. A run that is committed lets go of its texts (see #sever).
 import type { UserError } from '../core/errors.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
-import { errorResult, type Effect, type JobState } from '../core/flow/machine.ts'
+import { errorResult, isAlive, type Effect, type JobState } from '../core/flow/state.ts'
 import type { JobRecord } from '../core/flow/records.ts'
 import { printPartEnd, type PartEnd } from '../core/flow/spread.ts'
 import { checkpointText } from '../core/flow/workflow.ts'
@@ -104,6 +104,17 @@ export class Run implements Finished {
     this.#end = end
     this.claimedMs = nowMs
     this.waited = job.part !== null || loaded === null || loaded.plan.turns !== null
+  }
+
+  /** Of the flow that the cursor walks. */
+  loadedAt(cursor: Cursor): LoadedPlan {
+    const { plan } = cursor.frame
+    return plan === this.loaded!.plan ? this.loaded! : this.flows!.get(plan.versionId)!
+  }
+
+  /** Something was looked up meanwhile: does its cursor still wait for step n? */
+  awaits(cursor: Cursor, n: number): boolean {
+    return isAlive(this.state!, cursor) && cursor.n === n
   }
 
   /** Of a part: how it ends is told. */

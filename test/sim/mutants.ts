@@ -148,7 +148,7 @@ export const mutants: readonly Mutant[] = [
     replace: "    if (record.k !== 'pick') run.records.push(deleteS",
   }),
   mutant('park-before-its-journal', 'a job is parked without its records', {
-    file: 'src/worker/runs.ts',
+    file: 'src/worker/waits.ts',
     find: '    journal(run, parkStill)',
     replace: '    park(run)',
   }),
@@ -168,7 +168,7 @@ export const mutants: readonly Mutant[] = [
     replace: "if (false && effect.e === 'sleep') effect.ms = 0",
   }),
   mutant('kept-waits-outlive-their-job', 'the end of a job with branches that waited beside others leaves their times', {
-    file: 'src/worker/runs.ts',
+    file: 'src/worker/waits.ts',
     find: '    run.waited = true\n    run.journaling += 1\n',
     replace: '    run.journaling += 1\n',
   }),

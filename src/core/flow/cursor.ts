@@ -220,3 +220,14 @@ function withIteration(args: JsonText, { index, value }: Iteration): JsonText {
   const inside = body.slice(1, -1).trim()
   return inside === '' ? `{${iter}}` : `{${inside},${iter}}`
 }
+
+/** Which cursor a record is for; nothing for the job's own. */
+export function recordAt(cursor: Cursor): { c?: number } {
+  return cursor.id === 0 ? {} : { c: cursor.id }
+}
+
+/** Is the step in a same_worker flow, or in a flow that one has begun? */
+export function sharesFolder(cursor: Cursor): boolean {
+  for (let at: Cursor | null = cursor; at; at = at.frame.root.parent) if (at.frame.plan.sharesFolder) return true
+  return false
+}

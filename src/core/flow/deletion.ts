@@ -8,7 +8,7 @@ import type { UserError } from '../errors.ts'
 import type { Cursor } from './cursor.ts'
 import { argsOfEvent, isEvent } from './event.ts'
 import { printRecord, type JobRecord } from './records.ts'
-import type { JobStatus } from './machine.ts'
+import type { JobStatus } from './state.ts'
 import type { PartEnd } from './spread.ts'
 import { withoutValues } from './workflow.ts'
 

@@ -6,18 +6,8 @@
 import type { JsonText } from '../json.ts'
 import { readApartEnd } from './apart.ts'
 import type { Cursor } from './cursor.ts'
-import {
-  advance,
-  isAlive,
-  open,
-  takerOf,
-  type Effect,
-  type End,
-  type JobState,
-  type MachineLimits,
-  type Plans,
-  type Witness,
-} from './machine.ts'
+import { advance, open } from './machine.ts'
+import { isAlive, takerOf, type Effect, type End, type JobState, type MachineLimits, type Plans, type Witness } from './state.ts'
 import type { Plan, PlanStep } from './plan.ts'
 import type { Approval, JobRecord } from './records.ts'
 

@@ -6,7 +6,7 @@
 //   T3. A step that was tried more than once and is entered again keeps what its last try had.
 import { EngineError } from '../errors.ts'
 import { History, type AttemptPast, type HistoryOptions, type ListPast, type StepPast } from './history.ts'
-import type { Effect } from './machine.ts'
+import type { Effect } from './state.ts'
 import type { Block, Plan, PlanStep } from './plan.ts'
 import type { JobRecord } from './records.ts'
 

@@ -2,7 +2,8 @@
 import { expect, test } from 'vitest'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
-import { fold, open, type Effect } from '../../../src/core/flow/machine.ts'
+import { fold, open } from '../../../src/core/flow/machine.ts'
+import type { Effect } from '../../../src/core/flow/state.ts'
 import type { Plan } from '../../../src/core/flow/plan.ts'
 import {
   parsePart,

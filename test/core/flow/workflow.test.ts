@@ -1,7 +1,8 @@
 // Workflows in the machine: what a round asks for, when the next one begins, and that every beginning of a journal leads to the same.
 import { describe, expect, test } from 'vitest'
 import { planOfPart } from '../../../src/core/flow/apart.ts'
-import { advance, fold, open, type Effect, type MachineLimits } from '../../../src/core/flow/machine.ts'
+import { advance, fold, open } from '../../../src/core/flow/machine.ts'
+import type { Effect, MachineLimits } from '../../../src/core/flow/state.ts'
 import type { JobRecord } from '../../../src/core/flow/records.ts'
 import { parseRecord, printRecord } from '../../../src/core/flow/records.ts'
 import {
