@@ -8,7 +8,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openPipe } from '../node/pipe.mjs'
+import { headBytes, openPipe } from '../node/pipe.mjs'
 import { takeSettings } from '../node/settings.mjs'
 
 const environment = { ...process.env }
@@ -27,7 +27,7 @@ const pipe = openPipe({
   readFd: 3,
   writeFd: 4,
   codec: {
-    encode: (messages) => Buffer.from(JSON.stringify(messages)),
+    encode: (messages) => Buffer.from(' '.repeat(headBytes) + JSON.stringify(messages)),
     decode: (body) => JSON.parse(body.toString('utf8')),
   },
   onMessages: receive,

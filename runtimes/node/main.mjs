@@ -2,8 +2,8 @@
 // and frames to it on descriptor 4 (the launcher moved them there from stdin and stdout), which Node marks close-on-exec,
 // so that no print and no child process of user code can reach them.
 import { openSync, writeSync } from 'node:fs'
-import { pack, unpack } from 'msgpackr'
 import { createLoop } from './loop.mjs'
+import { createMsgpackCodec } from './msgpack.mjs'
 import { openPipe } from './pipe.mjs'
 import { takeSettings } from './settings.mjs'
 
@@ -24,7 +24,7 @@ function begin(id, oldest) {
 const pipe = openPipe({
   readFd: 3,
   writeFd: 4,
-  codec: { encode: pack, decode: unpack },
+  codec: createMsgpackCodec(),
   onMessages: (messages) => loop.receive(messages),
   onEnd: () => exit(0),
 })

@@ -4,14 +4,19 @@
 import { writeSync } from 'node:fs'
 import { Socket } from 'node:net'
 
+/** The length before the body. */
+export const headBytes = 4
 const frameBytesMax = 256 << 20
 const sleeper = new Int32Array(new SharedArrayBuffer(4))
 
-/** @param {{ readFd: number, writeFd: number, codec: { encode(m: unknown[]): Uint8Array, decode(b: Buffer): unknown[] }, onMessages(m: unknown[]): void, onEnd(): void }} options */
+/**
+ * `encode` leaves headBytes free before the body, and may use the memory of what it gave before.
+ * @param {{ readFd: number, writeFd: number, codec: { encode(m: unknown[]): Buffer, decode(b: Buffer): unknown[] }, onMessages(m: unknown[]): void, onEnd(): void }} options
+ */
 export function openPipe({ readFd, writeFd, codec, onMessages, onEnd }) {
   let rest = []
   let restBytes = 0
-  let neededBytes = 4
+  let neededBytes = headBytes
 
   function onData(chunk) {
     if (restBytes > 0) {
@@ -23,15 +28,15 @@ export function openPipe({ readFd, writeFd, codec, onMessages, onEnd }) {
       restBytes = 0
     }
     let at = 0
-    neededBytes = 4
-    while (chunk.length - at >= 4) {
+    neededBytes = headBytes
+    while (chunk.length - at >= headBytes) {
       const length = chunk.readUInt32LE(at)
       if (length === 0 || length > frameBytesMax) throw new Error(`frame of ${length} bytes (1 to ${frameBytesMax} allowed)`)
-      neededBytes = 4 + length
+      neededBytes = headBytes + length
       if (chunk.length - at < neededBytes) break
-      onMessages(codec.decode(chunk.subarray(at + 4, at + neededBytes)))
+      onMessages(codec.decode(chunk.subarray(at + headBytes, at + neededBytes)))
       at += neededBytes
-      neededBytes = 4
+      neededBytes = headBytes
     }
     if (at < chunk.length) {
       rest.push(at === 0 ? chunk : chunk.subarray(at))
@@ -54,10 +59,8 @@ export function openPipe({ readFd, writeFd, codec, onMessages, onEnd }) {
   }
 
   function send(messages) {
-    const body = codec.encode(messages)
-    const frame = Buffer.allocUnsafe(body.length + 4)
-    frame.writeUInt32LE(body.length, 0)
-    frame.set(body, 4)
+    const frame = codec.encode(messages)
+    frame.writeUInt32LE(frame.length - headBytes, 0)
     let at = 0
     while (at < frame.length) {
       try {
