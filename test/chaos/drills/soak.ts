@@ -1,7 +1,10 @@
 // A long time at 70 % of the peak: does anything grow that should not? Memory and descriptors of every process, sessions, hot tables.
-//   S1. A slope is a least-squares fit over one sample a second, after the first two thirds of the time (everything warm by then); with
-//       the upper end of its 95 % interval. Garbage does not count: collect.mjs.
-import { readdirSync, readFileSync } from 'node:fs'
+//   S1. A slope is a least-squares fit over one sample a minute, after a warm-up of 20 minutes (two thirds of the time if that is less);
+//       with the upper end of its 95 % interval. Garbage does not count: a sample is taken when all is collected (collect.mjs), of a
+//       runner, which is left to itself, when it is at its lowest.
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { descendants, rssMib } from '../../../bench/machine.ts'
 import { openRig, type Place, type Rig } from '../rig.ts'
@@ -11,8 +14,8 @@ import { eventOf } from '../../../bench/flows.ts'
 const share = 0.7
 const peakS = 30
 // What is done once a minute is compiled after some ten.
-const warmShare = 2 / 3
-const collecting = `--import ${new URL('collect.mjs', import.meta.url).href}`
+const warmMaxS = 20 * 60
+const warmMaxShare = 2 / 3
 const slopeMaxMibPerHour = 2
 const slopeUpperMibPerHour = 8
 const batch = 200
@@ -36,7 +39,10 @@ interface TableSample {
   sessions: number
 }
 
+/** `minutes`: 9 at least, for a slope of three. */
 export async function soak(options: DrillOptions): Promise<DrillResult> {
+  const collected = mkdtempSync(join(tmpdir(), 'millrace-soak-'))
+  const collecting = `--import ${new URL('collect.mjs', import.meta.url).href}?into=${collected}`
   const rig = await openRig({
     servers: 1,
     workers: 1,
@@ -57,9 +63,13 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
     options.progress(`peak ${count(peak)} jobs/s (${count(peak * 3)} steps/s), events by HTTP; soaking at ${count(rate)} jobs/s`)
     const open = publish(rig, rate)
     const { tracks, tables, finishedPerS } = await watch(rig, options)
+    const warmS = warmUpS(options)
+    const fits = tracks.map((track) => {
+      const samples = samplesOf(track, warmS, collected)
+      return { name: track.name, samples, ...fit(samples) }
+    })
     await open.stop()
     const empty = await drained(rig)
-    const fits = tracks.map((track) => ({ name: track.name, ...fit(track, options.minutes * 60 * warmShare) }))
     const failed: string[] = []
     for (const { name, slope, upper } of fits) {
       if (slope > slopeMaxMibPerHour || upper > slopeUpperMibPerHour) {
@@ -68,7 +78,7 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
         )
       }
     }
-    const warm = tables.filter((sample) => sample.atS >= options.minutes * 60 * warmShare)
+    const warm = tables.filter((sample) => sample.atS >= warmS)
     const grown = (of: (sample: TableSample) => number): string => `${of(warm[0]!).toFixed(1)} → ${of(warm.at(-1)!).toFixed(1)}`
     for (const key of ['job', 'jobIndexes', 'journal'] as const) {
       const first = Math.max(...warm.slice(0, Math.ceil(warm.length / 4)).map((sample) => sample[key]))
@@ -77,7 +87,7 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
     }
     const sessions = warm.map((sample) => sample.sessions)
     const descriptors = tracks.map((track) => {
-      const after = track.descriptors.slice(Math.floor(track.descriptors.length * warmShare))
+      const after = track.descriptors.slice(warmS)
       return `${track.name} ${Math.min(...after)}–${Math.max(...after)}`
     })
     if (open.refused() > 0) failed.push(`${open.refused()} requests were not answered 2xx`)
@@ -88,12 +98,12 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
       name: 'soak',
       lines: [
         `${options.minutes} min at ${count(rate)} jobs/s (${count(rate * 3)} steps/s), ${Math.round((rate / peak) * 100)} % of the peak of ${count(peak)}; ${count(finishedPerS)} finished per second`,
-        'memory, MiB/h by least squares after warm-up (upper end of 95 %), from → to MiB:',
+        `memory, MiB/h by least squares over the last ${((options.minutes * 60 - warmS) / 60).toFixed(0)} min (upper end of 95 %), from → to MiB:`,
         ...fits.map(
           ({ name, slope, upper, first, last }) =>
             `  ${name.padEnd(16)} ${slope.toFixed(2)} (${upper.toFixed(2)})  ${first.toFixed(0)} → ${last.toFixed(0)}`,
         ),
-        'of that, MiB:',
+        'of that, MiB, every 5 min:',
         ...tracks.filter(({ kinds }) => kinds.length > 1).map((track) => `  ${track.name.padEnd(16)} ${changes(track)}`),
         `descriptors: ${descriptors.join(', ')}; sessions ${Math.min(...sessions)}–${Math.max(...sessions)}`,
         `MiB: table job ${grown((sample) => sample.job)}, its indexes ${grown((sample) => sample.jobIndexes)}, job_journal ${grown((sample) => sample.journal)}`,
@@ -103,6 +113,7 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
     }
   } finally {
     await rig.close()
+    rmSync(collected, { recursive: true, force: true })
   }
 }
 
@@ -164,14 +175,15 @@ async function watch(rig: Rig, options: DrillOptions): Promise<{ tracks: Track[]
   const tables: TableSample[] = []
   const beganMs = performance.now()
   const doneBefore = await doneCount(rig)
-  const warmS = Math.round(options.minutes * 60 * warmShare)
+  const warmS = warmUpS(options)
   for (let second = 1; second <= options.minutes * 60; second++) {
     await pause(Math.max(0, beganMs + second * 1_000 - performance.now()))
     for (const track of tracks) {
       track.atS.push(second)
       track.rss.push(rssMib(track.pid))
       track.descriptors.push(readdirSync(`/proc/${track.pid}/fd`).length)
-      if (second === warmS || second === options.minutes * 60) track.kinds.push(memoryByKind(track.pid))
+      if (second === warmS || (second > warmS && second % 300 === 0) || second === options.minutes * 60)
+        track.kinds.push(memoryByKind(track.pid))
     }
     if (second % 10 !== 0) continue
     const { rows } = await rig.db.pool.query(
@@ -228,8 +240,12 @@ function memoryByKind(pid: number): Record<Kind, number> {
   return sums
 }
 
-function changes({ kinds: [first, last] }: Track): string {
-  return kinds.map((kind) => `${kind} ${first![kind].toFixed(1)} → ${last![kind].toFixed(1)}`).join(', ')
+function changes(track: Track): string {
+  return kinds.map((kind) => `${kind} ${track.kinds.map((at) => at[kind].toFixed(1)).join(' → ')}`).join(', ')
+}
+
+function warmUpS({ minutes }: DrillOptions): number {
+  return Math.round(Math.min(warmMaxS, minutes * 60 * warmMaxShare))
 }
 
 async function doneCount(rig: Rig): Promise<number> {
@@ -237,11 +253,19 @@ async function doneCount(rig: Rig): Promise<number> {
   return (rows[0] as { n: number }).n
 }
 
-/** MiB per hour, with the upper end of the 95 % interval. */
-function fit(track: Track, fromS: number): { slope: number; upper: number; first: number; last: number } {
-  const from = track.atS.findIndex((at) => at >= fromS)
-  const xs = track.atS.slice(from).map((at) => at / 3_600)
-  const ys = track.rss.slice(from)
+/** MiB resident, once a minute. */
+function samplesOf(track: Track, fromS: number, collected: string): number[] {
+  const minutes = Math.floor((track.atS.length - fromS) / 60)
+  const file = join(collected, String(track.pid))
+  if (existsSync(file)) return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-minutes).map(Number)
+  return Array.from({ length: minutes }, (_, minute) =>
+    Math.min(...track.rss.slice(fromS + minute * 60, fromS + (minute + 1) * 60)),
+  )
+}
+
+/** MiB per hour, with the upper end of the 95 % interval; and the first and the last minute. */
+function fit(ys: readonly number[]): { slope: number; upper: number; first: number; last: number } {
+  const xs = ys.map((_, minute) => minute / 60)
   const n = xs.length
   const meanX = xs.reduce((sum, x) => sum + x, 0) / n
   const meanY = ys.reduce((sum, y) => sum + y, 0) / n
