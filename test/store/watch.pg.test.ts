@@ -6,6 +6,7 @@ import { databaseHealth, listWorkers, queueAges } from '../../src/store/watch.ts
 import { testDatabase } from '../support/database.ts'
 
 const db = await testDatabase()
+const other = await testDatabase({ empty: true })
 
 beforeEach(async () => {
   await db.pool.query('truncate job, worker restart identity')
@@ -97,6 +98,10 @@ test('workers come with what they counted; one that ended is seen for so long an
 })
 
 test('whoever holds a transaction open is named, and so is the oldest snapshot', async () => {
+  const stranger = await other.connect({ name: 'of another database' })
+  await stranger.query('begin isolation level repeatable read')
+  await stranger.query('select 1')
+  await db.pool.query('create table older (n integer)') // uses a transaction id, as the one below
   const holder = await db.connect({ name: 'a forgotten session' })
   const { rows } = await holder.query<{ pid: number }>('select pg_backend_pid() as pid')
   const pid = rows[0]!.pid
@@ -105,8 +110,10 @@ test('whoever holds a transaction open is named, and so is the oldest snapshot',
   await db.pool.query('create table churn (n integer)') // a transaction id is used, so that there is something to be behind
   await insert({ tag: 't', ageS: 100, state: 'parked', dueS: 60 })
   const health = await databaseHealth(db.pool)
-  await holder.query('rollback')
-  await holder.end()
+  for (const session of [holder, stranger]) {
+    await session.query('rollback')
+    await session.end()
+  }
   expect(health).toMatchObject({ notifyQueueRatio: 0, oldestPid: String(pid), oldestWho: 'a forgotten session' })
   expect(health.horizonHolder).toBe(`pid ${pid}`)
   expect(health.horizonAge).toBeGreaterThan(0)
