@@ -114,7 +114,8 @@ test('whoever holds a transaction open is named, and so is the oldest snapshot',
     await session.query('rollback')
     await session.end()
   }
-  expect(health).toMatchObject({ notifyQueueRatio: 0, oldestPid: String(pid), oldestWho: 'a forgotten session' })
+  expect(health).toMatchObject({ oldestPid: String(pid), oldestWho: 'a forgotten session' })
+  expect(health.notifyQueueRatio).toBeLessThan(0.01) // all tests share it
   expect(health.horizonHolder).toBe(`pid ${pid}`)
   expect(health.horizonAge).toBeGreaterThan(0)
   expect(health.oldestTransactionS).toBeGreaterThanOrEqual(0)
