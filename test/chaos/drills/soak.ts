@@ -1,6 +1,6 @@
 // A long time at 70 % of the peak: does anything grow that should not? Memory and descriptors of every process, sessions, hot tables.
 //   S1. A slope is a least-squares fit over one sample a minute, after a warm-up of 20 minutes (two thirds of the time if that is less);
-//       with the upper end of its 95 % interval. Garbage does not count: a sample is taken when all is collected (collect.mjs), of a
+//       with the upper end of its 95 % interval. Garbage does not count: a sample is taken when all is collected (collect.mjs); of a
 //       runner, which is left to itself, when it is at its lowest.
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
