@@ -42,6 +42,7 @@ interface TableSample {
 /** `minutes`: 9 at least, for a slope of three. */
 export async function soak(options: DrillOptions): Promise<DrillResult> {
   const collected = mkdtempSync(join(tmpdir(), 'millrace-soak-'))
+  process.once('exit', () => rmSync(collected, { recursive: true, force: true })) // however it ends
   const collecting = `--import ${new URL('collect.mjs', import.meta.url).href}?into=${collected}`
   const rig = await openRig({
     servers: 1,
@@ -113,7 +114,6 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
     }
   } finally {
     await rig.close()
-    rmSync(collected, { recursive: true, force: true })
   }
 }
 
