@@ -317,7 +317,7 @@ export class StepCall implements Call {
   }
 }
 
-/** What calls tell of themselves: runs.ts. */
+/** What calls tell of themselves: steps.ts. */
 export interface Driver {
   nowMs(): number
   take(run: Run, record: JobRecord, call: StepCall | null): void

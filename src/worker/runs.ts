@@ -17,10 +17,10 @@ import { parseTarget, readApartEnd } from '../core/flow/apart.ts'
 import type { Cursor } from '../core/flow/cursor.ts'
 import { soonerOf, withDeletion } from '../core/flow/deletion.ts'
 import { advance, fold, open } from '../core/flow/machine.ts'
-import { deletionIn, errorResult, isAlive, newState, type Effect } from '../core/flow/state.ts'
 import type { Plan } from '../core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord } from '../core/flow/records.ts'
 import { partDeletionOf, type PartEnd } from '../core/flow/spread.ts'
+import { deletionIn, errorResult, isAlive, newState, type Effect } from '../core/flow/state.ts'
 import type { JsonText } from '../core/json.ts'
 import type { Limits } from '../core/limits.ts'
 import { NotAtHand } from '../core/lookups.ts'
@@ -38,7 +38,7 @@ import type { Lookups } from './lookups.ts'
 import { loadedPart, type LoadedPlan, type Plans } from './plans.ts'
 import type { References } from './references.ts'
 import type { WorkerCounters } from './report.ts'
-import { JournalEntry, Run, StepCall, unstorableResult, type Driver, type JournalEnds, type RunEnd } from './run.ts'
+import { JournalEntry, Run, StepCall, unstorableResult, type JournalEnds, type RunEnd } from './run.ts'
 import { createSteps } from './steps.ts'
 import type { Tracing } from './tracing.ts'
 import { createWaits, keyOf } from './waits.ts'
@@ -110,8 +110,8 @@ export function createRuns(parts: RunsParts): Runs {
   const journalEnds: JournalEnds = { durable, refused: drop, unstorable }
   const isClosing = () => closing
   const waits = createWaits({ ...parts, journalEnds, take, journal, isClosing })
-  const driver: Driver = { nowMs: clock.nowMs, take, say, progress, asked: (...of) => steps.asked(...of), checkpointed }
-  const steps = createSteps({ ...parts, driver, take, keepFlow, carryOutLater, giveBackNow: waits.giveBackNow, isClosing })
+  const { giveBackNow } = waits
+  const steps = createSteps({ ...parts, checkpointed, take, keepFlow, carryOutLater, giveBackNow, isClosing })
   /** It is no longer held. False if it left before: a dropped run whose commit is answered late, say. */
   const leave = (run: Run): boolean => {
     if (run.left) return false
@@ -400,7 +400,7 @@ export function createRuns(parts: RunsParts): Runs {
   function carryOutOne(run: Run, effect: Effect, effects: Effect[]): void {
     switch (effect.e) {
       case 'start':
-        if (closing) waits.giveBackNow(run)
+        if (closing) giveBackNow(run)
         else {
           const record = steps.start(run, effect)
           if (record) answer(run, record, effects)
@@ -413,7 +413,7 @@ export function createRuns(parts: RunsParts): Runs {
         answer(run, items(run, effect, limits), effects)
         break
       case 'call':
-        if (closing) waits.giveBackNow(run)
+        if (closing) giveBackNow(run)
         else steps.call(run, effect)
         break
       case 'sleep':
@@ -576,14 +576,6 @@ export function createRuns(parts: RunsParts): Runs {
     journal(run, goOn)
   }
 
-  function say(call: StepCall, channel: 0 | 1, n: number, text: string): void {
-    committer.log({ id: call.logId, channel, n, text })
-  }
-
-  function progress(call: StepCall, percent: number): void {
-    parts.setProgress(call.logId, percent)
-  }
-
   return {
     held: () => runs.size,
     lingering: waits.lingering,
@@ -596,7 +588,7 @@ export function createRuns(parts: RunsParts): Runs {
     closing() {
       closing = true
     },
-    giveBackNow: waits.giveBackNow,
+    giveBackNow,
     all: () => runs.values(),
     close: stopJournaling,
   }

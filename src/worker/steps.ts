@@ -21,11 +21,10 @@ import { StepCall, type Driver, type Run } from './run.ts'
 import type { RunsParts } from './runs.ts'
 import { expressionError, referenceError } from './step_faults.ts'
 
-type FromRuns = 'clock' | 'limits' | 'pool' | 'plans' | 'references' | 'cache' | 'issueToken'
+type FromRuns = 'clock' | 'limits' | 'pool' | 'plans' | 'references' | 'cache' | 'committer' | 'issueToken' | 'setProgress'
 
 export interface StepsParts extends Pick<RunsParts, FromRuns> {
-  /** What the calls that are made here tell of themselves. */
-  driver: Driver
+  checkpointed: Driver['checkpointed']
   take(run: Run, record: JobRecord, call: StepCall | null): void
   /** The run has begun this version inside. */
   keepFlow(run: Run, loaded: LoadedPlan): void
@@ -40,12 +39,11 @@ export interface Steps {
   start(run: Run, effect: Effect & { e: 'start' }): JobRecord | null
   /** A flow begins inside, or as a job of its own. */
   call(run: Run, effect: Effect & { e: 'call' }): void
-  /** A round of a workflow is over. */
-  asked(call: StepCall, text: JsonText, ms: number): void
 }
 
 export function createSteps(parts: StepsParts): Steps {
-  const { clock, limits, pool, plans, driver, take, keepFlow, carryOutLater, giveBackNow } = parts
+  const { clock, limits, pool, plans, references, committer, take, keepFlow, carryOutLater, giveBackNow, checkpointed } = parts
+  const driver: Driver = { nowMs: clock.nowMs, take, say, progress, asked, checkpointed }
 
   function start(run: Run, effect: Effect & { e: 'start' }): JobRecord | null {
     const { cursor, step, n } = effect
@@ -177,10 +175,14 @@ export function createSteps(parts: StepsParts): Steps {
   /** A step that names a script: its version is found, and its code run. */
   async function callScript(run: Run, effect: Effect & { e: 'start' }, script: ScriptRun): Promise<void> {
     const { cursor, n } = effect
+    // The rounds of a workflow that a step names are of one version.
     const pinned = (cursor.ask?.kind === 'task' ? cursor.parent! : cursor).workflow?.version ?? null
-    const loaded = await (pinned === null
-      ? referred(run, { kind: 'script', path: script.path, hash: script.hash }, cursor)
-      : referredVersion(run, pinned))
+    const { path, hash } = script
+    const { workspaceId } = cursor.frame.plan
+    const loaded = await referred(
+      run,
+      pinned === null ? references.find({ workspaceId, kind: 'script', path, hash }) : references.load(pinned),
+    )
     if (run.over) return
     if (loaded instanceof Error) {
       fail(run, effect, referenceError(loaded))
@@ -199,7 +201,8 @@ export function createSteps(parts: StepsParts): Steps {
   async function callFlow(run: Run, effect: Effect & { e: 'call' }): Promise<void> {
     const { cursor, step } = effect
     const { path } = step.run as { path: string }
-    const loaded = await referred(run, { kind: 'flow', path, hash: null }, cursor)
+    const { workspaceId } = cursor.frame.plan
+    const loaded = await referred(run, references.find({ workspaceId, kind: 'flow', path, hash: null }))
     if (run.over) return
     const record: JobRecord & { k: 'call' } = { k: 'call', ...recordAt(cursor), s: step.id, version: '', args: '{}' }
     if (loaded instanceof Error) record.error = referenceError(loaded)
@@ -229,25 +232,11 @@ export function createSteps(parts: StepsParts): Steps {
     take(run, record, null)
   }
 
-  /** What a path names now. The run does not end or park meanwhile. */
-  async function referred(
-    run: Run,
-    what: { kind: 'flow' | 'script'; path: string; hash: string | null },
-    cursor: Cursor,
-  ): Promise<LoadedPlan | Error> {
+  /** What a name stands for, or why for nothing. The run does not park meanwhile. */
+  async function referred(run: Run, found: Promise<LoadedPlan | Error>): Promise<LoadedPlan | Error> {
     run.loading += 1
     try {
-      return await parts.references.find({ workspaceId: cursor.frame.plan.workspaceId, ...what })
-    } finally {
-      run.loading -= 1
-    }
-  }
-
-  /** The rounds of a workflow that a step names are of one version. */
-  async function referredVersion(run: Run, version: string): Promise<LoadedPlan | Error> {
-    run.loading += 1
-    try {
-      return await parts.references.load(version)
+      return await found
     } finally {
       run.loading -= 1
     }
@@ -282,7 +271,15 @@ export function createSteps(parts: StepsParts): Steps {
     take(run, { k: 'err', n, s: step.id, at: clock.nowMs(), ms: 0, e }, null)
   }
 
-  return { start, call, asked }
+  function say(call: StepCall, channel: 0 | 1, n: number, text: string): void {
+    committer.log({ id: call.logId, channel, n, text })
+  }
+
+  function progress(call: StepCall, percent: number): void {
+    parts.setProgress(call.logId, percent)
+  }
+
+  return { start, call }
 }
 
 function sharingOf(code: LoadedStep): RunnerSpec {

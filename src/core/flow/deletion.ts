@@ -8,8 +8,8 @@ import type { UserError } from '../errors.ts'
 import type { Cursor } from './cursor.ts'
 import { argsOfEvent, isEvent } from './event.ts'
 import { printRecord, type JobRecord } from './records.ts'
-import type { JobStatus } from './state.ts'
 import type { PartEnd } from './spread.ts'
+import type { JobStatus } from './state.ts'
 import { withoutValues } from './workflow.ts'
 
 /** Stands where a value was. */

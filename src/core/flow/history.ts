@@ -7,9 +7,9 @@ import type { JsonText } from '../json.ts'
 import { readApartEnd } from './apart.ts'
 import type { Cursor } from './cursor.ts'
 import { advance, open } from './machine.ts'
-import { isAlive, takerOf, type Effect, type End, type JobState, type MachineLimits, type Plans, type Witness } from './state.ts'
 import type { Plan, PlanStep } from './plan.ts'
 import type { Approval, JobRecord } from './records.ts'
+import { isAlive, takerOf, type Effect, type End, type JobState, type MachineLimits, type Plans, type Witness } from './state.ts'
 
 /** A list of modules that was gone through: the flow's, an iteration's, a branch's, a sub-flow's. */
 export interface ListPast {

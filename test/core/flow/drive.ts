@@ -4,9 +4,9 @@ import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
 import { History } from '../../../src/core/flow/history.ts'
 import { advance, fold } from '../../../src/core/flow/machine.ts'
-import { itemsOf, type Effect, type JobState, type Plans } from '../../../src/core/flow/state.ts'
 import type { LoopRun, Plan } from '../../../src/core/flow/plan.ts'
 import type { Approval, JobRecord } from '../../../src/core/flow/records.ts'
+import { itemsOf, type Effect, type JobState, type Plans } from '../../../src/core/flow/state.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
 
 const sandbox: Sandbox = {

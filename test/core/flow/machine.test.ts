@@ -4,9 +4,9 @@ import type { Sandbox } from '../../../src/core/expr/expression.ts'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
 import { advance, fold, open } from '../../../src/core/flow/machine.ts'
-import type { Effect, JobState } from '../../../src/core/flow/state.ts'
 import type { Plan } from '../../../src/core/flow/plan.ts'
 import { parseRecord, printRecord, type JobRecord } from '../../../src/core/flow/records.ts'
+import type { Effect, JobState } from '../../../src/core/flow/state.ts'
 
 const limits = { stepsMax: 100, flowDepthMax: 3, loopWidthMax: 10 }
 const noPlans = () => {

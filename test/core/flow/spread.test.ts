@@ -3,7 +3,6 @@ import { expect, test } from 'vitest'
 import { compilePlan } from '../../../src/core/flow/compile.ts'
 import type { FlowModule, FlowValue } from '../../../src/core/flow/definition.ts'
 import { fold, open } from '../../../src/core/flow/machine.ts'
-import type { Effect } from '../../../src/core/flow/state.ts'
 import type { Plan } from '../../../src/core/flow/plan.ts'
 import {
   parsePart,
@@ -15,6 +14,7 @@ import {
   spreadOf,
   type Spread,
 } from '../../../src/core/flow/spread.ts'
+import type { Effect } from '../../../src/core/flow/state.ts'
 import { defaultLimits } from '../../../src/core/limits.ts'
 import { each, flow, give, same } from '../../flows/cases.ts'
 

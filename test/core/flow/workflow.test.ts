@@ -2,9 +2,9 @@
 import { describe, expect, test } from 'vitest'
 import { planOfPart } from '../../../src/core/flow/apart.ts'
 import { advance, fold, open } from '../../../src/core/flow/machine.ts'
-import type { Effect, MachineLimits } from '../../../src/core/flow/state.ts'
 import type { JobRecord } from '../../../src/core/flow/records.ts'
 import { parseRecord, printRecord } from '../../../src/core/flow/records.ts'
+import type { Effect, MachineLimits } from '../../../src/core/flow/state.ts'
 import {
   checkpointText,
   parseAsks,
