@@ -2,7 +2,7 @@
 //   S1. A slope is a least-squares fit over one sample a minute, after a warm-up of 20 minutes (two thirds of the time if that is less);
 //       with the upper end of its 95 % interval. Garbage does not count: a sample is taken when all is collected (collect.mjs); of a
 //       runner, which is left to itself, when it is at its lowest.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
@@ -24,6 +24,8 @@ const readyMax = 4_000
 interface Track {
   name: string
   pid: number
+  /** collect.mjs is in it. */
+  collected: boolean
   atS: number[]
   rss: number[]
   descriptors: number[]
@@ -212,10 +214,18 @@ async function watch(rig: Rig, options: DrillOptions): Promise<{ tracks: Track[]
 }
 
 function processesOf(rig: Rig): Track[] {
-  const track = (name: string, pid: number): Track => ({ name, pid, atS: [], rss: [], descriptors: [], kinds: [] })
-  const runnersOf = (place: Place): Track[] => descendants(place.child.pid!).map((pid, n) => track(`runner ${n + 1}`, pid))
+  const track = (name: string, pid: number, collected: boolean): Track => ({
+    name,
+    pid,
+    collected,
+    atS: [],
+    rss: [],
+    descriptors: [],
+    kinds: [],
+  })
+  const runnersOf = (place: Place): Track[] => descendants(place.child.pid!).map((pid, n) => track(`runner ${n + 1}`, pid, false))
   return rig.places.flatMap((place) => [
-    track(place.name, place.child.pid!),
+    track(place.name, place.child.pid!, true),
     ...(place.kind === 'worker' ? runnersOf(place) : []),
   ])
 }
@@ -256,8 +266,13 @@ async function doneCount(rig: Rig): Promise<number> {
 /** MiB resident, once a minute. */
 function samplesOf(track: Track, fromS: number, collected: string): number[] {
   const minutes = Math.floor((track.atS.length - fromS) / 60)
-  const file = join(collected, String(track.pid))
-  if (existsSync(file)) return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-minutes).map(Number)
+  if (track.collected) {
+    return readFileSync(join(collected, String(track.pid)), 'utf8')
+      .trimEnd()
+      .split('\n')
+      .slice(-minutes)
+      .map(Number)
+  }
   return Array.from({ length: minutes }, (_, minute) =>
     Math.min(...track.rss.slice(fromS + minute * 60, fromS + (minute + 1) * 60)),
   )
