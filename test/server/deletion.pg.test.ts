@@ -6,11 +6,11 @@ import { stepIdOf } from '../../src/core/job/ids.ts'
 import type { Json } from '../../src/core/json.ts'
 import { auditDatabase, setRecording } from '../../src/store/audit.ts'
 import { deleteDue } from '../../src/store/deletions.ts'
-import { run } from '../../src/store/statements.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import { each, flow, give, script } from '../flows/cases.ts'
 import { testEngine, ts, type Deployed, type Engine } from '../support/engine.ts'
+import { poison } from '../support/poison.ts'
 import { testApi, type Api } from './api.ts'
 
 let engine: Engine
@@ -297,14 +297,11 @@ test('where nothing says so, nothing is deleted of a job that is canceled while 
   const canceled = await engine.start(made, args)
   await waits(canceled)
   expect(await cancelJob(engine.db.pool, { workspaceId: 'main', id: canceled, by: 'me', reason: 'enough' })).toBe('canceled')
-  const { rows } = await engine.db.pool.query<{ id: number }>(
-    `insert into worker (name, tags, host, pid, version, lease_ms, hint_lock, state) values ('w', '{}', '', 1, '0', 1, false, 'dead') returning id`,
-  )
   const other = await engine.deploy('f/test/lost', [secret('a')], {}, true)
-  const poison = await engine.start(other, args)
-  await engine.db.pool.query(`update job set state = 'running', worker_id = $2, lost = 9 where id = $1`, [poison, rows[0]!.id])
-  await run(engine.db.pool, 'give_back_jobs', [3])
+  const lost = await engine.start(other, args)
+  await poison(engine.db, lost)
+  expect((await engine.done(lost)).result).toMatchObject({ error: { name: 'PoisonJob' } })
   await later(3_600)
-  for (const id of [canceled, poison]) expect(await kept(id)).toMatchObject({ deleted: null })
+  for (const id of [canceled, lost]) expect(await kept(id)).toMatchObject({ deleted: null })
   expect((await kept(canceled)).text).toContain('secret')
 })

@@ -6,6 +6,7 @@ import { createToken } from '../../src/store/accounts.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { fail, give } from '../flows/cases.ts'
 import { testEngine, type Engine } from '../support/engine.ts'
+import { poison } from '../support/poison.ts'
 import { testApi, type Answer, type Api } from './api.ts'
 
 let engine: Engine
@@ -116,15 +117,8 @@ test.each([false, true])('canceled jobs start it unless it is muted for them: %s
 
 test('a job that is poison starts it', async () => {
   await set(toScript)
-  const { rows } = await engine.db.pool.query<{ id: number }>(
-    `insert into worker (name, tags, host, pid, version, lease_ms, state) values ('gone', '{}', 'here', 1, '0', 1, 'stopped') returning id`,
-  )
   const id = await start('f/f/test/fails', '?tag=nobodys')
-  await engine.db.pool.query(`update job set state = 'running', worker_id = $2, lost = 99, epoch = 1 where id = $1`, [
-    id,
-    rows[0]!.id,
-  ])
-  await engine.db.pool.query(`update worker set state = 'dead' where id = $1`, [rows[0]!.id])
+  await poison(engine.db, id)
   const [handler, ...others] = await handlersOf(id)
   expect(others).toEqual([])
   expect(handler!.args).toMatchObject({ job_id: id, error: { name: 'PoisonJob' } })
