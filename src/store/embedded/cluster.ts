@@ -7,7 +7,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
 import type { Account } from './account.ts'
-import { admit } from './account.ts'
+import { admit, onParentDeath } from './account.ts'
 import type { Binaries } from './binaries.ts'
 
 export interface Cluster {
@@ -79,6 +79,7 @@ async function initialise(options: { account: Account; binaries: Binaries; data:
   const { account, binaries } = options
   const [program, ...args] = [
     ...account.prefix,
+    ...onParentDeath('KILL'), // so that nothing writes to what an interrupted start leaves behind
     join(binaries.native, 'bin', 'initdb'),
     ...initdbOptions,
     '--username=postgres',

@@ -5,7 +5,7 @@
 //       tell a child of its parent's death, a killed keeper takes the server down cleanly.
 //   K3. A server without a keeper is on its way out. Nobody joins it; it is stopped, and a new one started.
 import { spawn, spawnSync } from 'node:child_process'
-import { chownSync, closeSync, constants, existsSync, openSync } from 'node:fs'
+import { chownSync, closeSync, constants, existsSync, openSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { EngineError } from '../../core/errors.ts'
 import type { Account } from './account.ts'
@@ -36,6 +36,21 @@ export function joinUsers(folder: string): number | undefined {
     const code = (error as NodeJS.ErrnoException).code
     if (code === 'ENXIO' || code === 'ENOENT') return undefined // nobody reads it; never made
     throw error
+  }
+}
+
+/** Does any process use the server? The pipe tells: it is at its end, or has nothing to read yet. */
+export function isUsed(folder: string): boolean {
+  let reader: number | undefined
+  try {
+    reader = openSync(pipeOf(folder), constants.O_RDONLY | constants.O_NONBLOCK)
+    return readSync(reader, Buffer.alloc(1)) > 0
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code === 'EAGAIN' || code === 'ENOENT') return code === 'EAGAIN'
+    throw error
+  } finally {
+    if (reader !== undefined) closeSync(reader)
   }
 }
 

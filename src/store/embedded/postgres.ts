@@ -13,7 +13,7 @@ import { serverAccount } from './account.ts'
 import { findBinaries } from './binaries.ts'
 import type { Cluster } from './cluster.ts'
 import { lastLines, openCluster, readSecrets, rememberPort } from './cluster.ts'
-import { joinUsers, startKeeper } from './keeper.ts'
+import { isUsed, joinUsers, startKeeper } from './keeper.ts'
 import type { Postmaster } from './postmaster.ts'
 import { findPostmaster } from './postmaster.ts'
 import { serverSettings } from './settings.ts'
@@ -88,7 +88,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Postgres> 
     clearInterval(watch)
     await mending
     closeSync(held.use)
-    await waitForEnd(cluster.data, held.server)
+    await waitForEnd(cluster, held.server)
   }
 }
 
@@ -192,12 +192,10 @@ function isRunning(data: string, server: Postmaster): boolean {
   }
 }
 
-/** After this process left: if the server is stopping, until it has; if others use it, not long. */
-async function waitForEnd(data: string, server: Postmaster): Promise<void> {
-  const usedByOthersAfterMs = Date.now() + 250
-  while (isRunning(data, server)) {
-    if (findPostmaster(data)?.state === 'stopping') return endServer(data, server)
-    if (Date.now() > usedByOthersAfterMs) return
+/** After this process left: until the server has ended, or others use it. */
+async function waitForEnd(cluster: Cluster, server: Postmaster): Promise<void> {
+  while (isRunning(cluster.data, server) && !isUsed(cluster.folder)) {
+    if (!isKept(cluster.folder)) return endServer(cluster.data, server)
     await pause(pollMs)
   }
 }

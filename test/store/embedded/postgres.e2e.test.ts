@@ -11,7 +11,6 @@ import {
   readFileSync,
   rmSync,
   statSync,
-  watch,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -213,6 +212,29 @@ test('a server that was killed is started again at the same address, with all th
   await users[1].stop()
 })
 
+function keeperOf({ pid }: Postmaster): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
+}
+
+test.runIf(process.platform === 'linux')(
+  'the last user waits for the end of the server, however slow its keeper is',
+  async () => {
+    const home = newHome()
+    const used = await use(home)
+    const server = findPostmaster(dataOf(home))!
+    const keeper = keeperOf(server)
+    const children = readFileSync(`/proc/${keeper}/task/${keeper}/children`, 'utf8').trim().split(' ').map(Number)
+    const watching = children.filter((pid) => pid !== server.pid)
+    for (const pid of watching) process.kill(pid, 'SIGSTOP')
+    const ended = used.stop()
+    expect(await Promise.race([ended, pause(1_000, 'waits')])).toBe('waits')
+    for (const pid of watching) process.kill(pid, 'SIGCONT')
+    expect(await ended).toBe(0)
+    expect(findPostmaster(dataOf(home))).toBeUndefined()
+  },
+)
+
 test.runIf(process.platform === 'linux')(
   'the keeper killed, the server stops cleanly and is started again under a new one',
   async () => {
@@ -221,9 +243,7 @@ test.runIf(process.platform === 'linux')(
     const db = connect(used.url)
     await write(db, 1)
     const before = findPostmaster(dataOf(home))!
-    const stat = readFileSync(`/proc/${before.pid}/stat`, 'utf8')
-    const keeper = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1])
-    process.kill(keeper, 'SIGKILL')
+    process.kill(keeperOf(before), 'SIGKILL')
     await replaced(home, before)
     await until(() => read(db).then(Boolean, () => false))
     expect(await read(db)).toEqual([1])
@@ -285,17 +305,12 @@ test('a lock file that may belong to another container is respected', async () =
 test('a first start that was killed half-way leaves nothing behind', async () => {
   const home = newHome()
   mkdirSync(home)
-  const stage = new Promise<void>((resolve) => {
-    const watcher = watch(home, () => {
-      watcher.close()
-      resolve()
-    })
-  })
   const program = begin(home)
-  await stage
+  const stage = `pg.${program.pid}.tmp`
+  await until(() => existsSync(join(home, stage, 'data', 'base'))) // initdb is at work
   program.kill('SIGKILL')
   await program.ended
-  expect(readdirSync(home)).toEqual([`pg.${program.pid}.tmp`])
+  expect(readdirSync(home)).toEqual([stage])
   const next = await use(home)
   expect(readdirSync(home)).toEqual(['pg'])
   await next.stop()
