@@ -61,7 +61,7 @@ export function createWaits(parts: WaitsParts): Waits {
     const ring = (ms: number) => clock.after(Math.min(ms, timerMsMax), over)
     const over = () => {
       const leftMs = untilMs - clock.monotonicMs()
-      if (leftMs > 0 && effect.ms > timerMsMax) waits.get(cursor.id)!.timer = ring(leftMs)
+      if (leftMs > 0) waits.get(cursor.id)!.timer = ring(leftMs)
       else {
         waits.delete(cursor.id)
         take(run, { k: 'wake', ...recordAt(cursor), s: step.id }, null)
