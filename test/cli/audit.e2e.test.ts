@@ -15,6 +15,8 @@ const folder = mkdtempSync(join(tmpdir(), 'millrace-audit-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
 const historyFile = join(folder, 'history.ndjson')
 const effectsFile = join(folder, 'effects.ndjson')
+/** Event 0 does not end before this file is there. */
+const goOnFile = join(folder, 'go-on')
 
 let engine: Engine
 let flow: Deployed
@@ -57,10 +59,11 @@ async function count(question: string): Promise<number> {
 }
 
 const noteEffect = (step: string) =>
-  `import { appendFileSync } from 'node:fs'
-   export const main = (op: string) => {
+  `import { appendFileSync, existsSync } from 'node:fs'
+   export const main = async (op: string) => {
      const [job, id] = [process.env.WM_FLOW_JOB_ID, process.env.WM_JOB_ID!]
      appendFileSync(${JSON.stringify(effectsFile)}, JSON.stringify({ job, step: '${step}', n: parseInt(id.slice(32), 16), at: Date.now() }) + '\\n')
+     while (op === 'event 0' && !existsSync(${JSON.stringify(goOnFile)})) await new Promise((resolve) => setTimeout(resolve, 5))
      return op
    }`
 
@@ -93,15 +96,9 @@ test('after a kill -9 under load every check holds: exit code 0', async () => {
   const line = (id: string, n: number) => JSON.stringify({ op: `event ${n}`, kind: 'ok', id })
   writeFileSync(historyFile, `${ids.map(line).join('\n')}\n`)
   while ((await count('select count(*) as n from job_done')) < events / 10) continue
-  // Killed while it holds jobs, so that some are taken over: it stands still while that is looked at.
-  for (
-    first.kill('SIGSTOP');
-    (await count("select count(*) as n from job where state = 'running'")) === 0;
-    first.kill('SIGSTOP')
-  ) {
-    first.kill('SIGCONT')
-  }
-  first.kill('SIGKILL')
+  first.kill('SIGKILL') // while it holds event 0, and what it has taken since
+  await first.ended
+  writeFileSync(goOnFile, '')
   const second = await startWorker()
   while ((await count('select count(*) as n from job')) > 0) continue
 

@@ -93,9 +93,9 @@ test('`workspace error-handler` sets, shows and clears what is started when jobs
   expect(handler('--clear', '--json')).toMatchObject({ exitCode: 0, out: 'null\n' })
 })
 
-test('`job logs` has what steps inside of loops print', () => {
+test('`job logs` has what steps inside of loops print', async () => {
   writeFileSync(join(files, 'flow.yaml'), document.replace('if (n > limit)', 'console.log("pricing", n); if (n > limit)'))
   command(home, ['flow', 'push', join(files, 'flow.yaml'), 'f/orders'])
   const id = run().err.split('\n')[0]!
-  expect(command(home, ['job', 'logs', id]).out).toBe('pricing 1\npricing 2\npricing 3\n')
+  await expect.poll(() => command(home, ['job', 'logs', id]).out, { timeout: 10_000 }).toBe('pricing 1\npricing 2\npricing 3\n')
 })

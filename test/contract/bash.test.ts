@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createHarness, type Harness } from './harness.ts'
 import { runtimeContract } from './runtime.ts'
 
@@ -74,13 +74,14 @@ describe('Bash', () => {
   test('a background process does not hold the call, and ends with it', async () => {
     const { ok, value } = await run('sleep 1000 & echo $!').answer
     expect(ok).toBe(true)
-    await vi.waitUntil(() => {
+    const over = () => {
       try {
         return /\) [ZX]/.test(readFileSync(`/proc/${String(value)}/stat`, 'latin1'))
       } catch {
         return true
       }
-    })
+    }
+    await expect.poll(over).toBe(true)
   })
 
   test('calls do not see each other’s files', async () => {

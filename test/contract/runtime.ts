@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { RuntimeName } from '../../src/core/flow/definition.ts'
 import { encodeFrame } from '../../src/core/wire/frames.ts'
 import type { RunnerSpec } from '../../src/runner/pool_types.ts'
@@ -168,7 +168,7 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
     })
 
     test('a hanging call ends at its time-out; the rest goes on', async () => {
-      const hang = run('hang', null, { timeoutMs: 200 })
+      const hang = run('hang', null, { timeoutMs: 2_000 }) // a program of its own may take a while to begin
       const others = [run('echo', 1), run('echo', 2)]
       expect(await hang.answer).toMatchObject({ ok: false, error: { name: 'TimeoutError' } })
       expect(hang.log).toContain('hanging')
@@ -255,7 +255,7 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
       const { value } = await harness.call(own, { what: 'detach', value: null }).answer
       expect(value).toBeGreaterThan(1)
       await harness.pool.release(own.key)
-      await vi.waitUntil(() => !alive(Number(value)))
+      await expect.poll(() => alive(Number(value))).toBe(false)
     })
 
     testIf(isProcess)('the runtime ends when its input does', async () => {

@@ -68,9 +68,9 @@ test('processes started before their database wait for it, and outlive its absen
   proxy.refuse()
   proxy.cut()
   await expect(client.run('f/next', { n: 2 })).rejects.toMatchObject({ status: 503, code: 'E_DATABASE' })
-  const attempts = proxy.attempts()
+  const [attempts, fromMs] = [proxy.attempts(), performance.now()]
   await pause(outageMs)
-  const perSecond = (proxy.attempts() - attempts) / (outageMs / 1_000)
+  const perSecond = (proxy.attempts() - attempts) / ((performance.now() - fromMs) / 1_000)
   console.log({ attemptsPerSecond: perSecond })
   expect(perSecond).toBeGreaterThan(0.5)
   expect(perSecond).toBeLessThanOrEqual(5) // of both together

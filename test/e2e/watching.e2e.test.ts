@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
 import type { View } from '../../src/cli/top_view.ts'
 import { command, start, stateFolder, type Running } from './up_support.ts'
@@ -41,7 +41,12 @@ describe('a running `up` with ports for metrics', () => {
     expect(command(home, ['flow', 'run', 'hello', '-d', '{"name": "Ada"}', '--wait'])).toMatchObject({ exitCode: 0 })
     serverMetrics = await (await fetch(`${server}/metrics`)).text()
     workerMetrics = await (await fetch(`${worker}/metrics`)).text()
+    const executed = async () => ((await (await list(admin())).json()) as { jobs_executed: number }[])[0]?.jobs_executed === 1
+    await vi.waitUntil(executed, { timeout: 20_000 }) // said by its heartbeats
   }, 60_000)
+
+  const admin = () => readFileSync(join(home, 'admin-token'), 'utf8').trim()
+  const list = (token: string) => fetch(`${server}/api/workers/list`, { headers: { authorization: `Bearer ${token}` } })
 
   test('every metric that the dashboard and the alerts name is exported', () => {
     const exported = new Set([...exportedIn(serverMetrics), ...exportedIn(workerMetrics)])
@@ -106,10 +111,8 @@ describe('a running `up` with ports for metrics', () => {
   })
 
   test('workers are listed for super admins, in the shape that clients of Windmill read', async () => {
-    const list = async (token: string) => fetch(`${server}/api/workers/list`, { headers: { authorization: `Bearer ${token}` } })
-    const admin = readFileSync(join(home, 'admin-token'), 'utf8').trim()
-    expect(await (await list(admin)).json()).toMatchObject([{ worker_group: 'default', jobs_executed: 1, state: 'alive' }])
-    const author = { authorization: `Bearer ${admin}`, 'content-type': 'application/json' }
+    expect(await (await list(admin())).json()).toMatchObject([{ worker_group: 'default', jobs_executed: 1, state: 'alive' }])
+    const author = { authorization: `Bearer ${admin()}`, 'content-type': 'application/json' }
     const body = JSON.stringify({ label: 'narrow', scopes: ['jobs:run'] })
     const made = await fetch(`${server}/api/users/tokens/create`, { method: 'POST', headers: author, body })
     expect((await list((await made.text()).trim())).status).toBe(403)

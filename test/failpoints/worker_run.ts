@@ -21,7 +21,6 @@ export interface RunResult {
 const tickMs = 10
 const stuckMs = 120_000 // far more than it takes; on a busy machine it takes long
 const stopMs = 60_000
-const shortLeaseMs = 900
 
 /** `made`: the faults; `expected`: what the run without any came to, null for that one. */
 export async function workerRun(
@@ -39,7 +38,6 @@ export async function workerRun(
   const subject = lane.start(['worker', '--tags', tag], {
     MILLRACE_FAILPOINTS: planOf(made),
     MILLRACE_FAILPOINTS_RECORD: record,
-    ...(stale ? { MILLRACE_LEASE_MS: String(shortLeaseMs) } : {}),
   })
   const faults: string[] = []
   let rescuer: { stop(): Promise<void> } | null = null
@@ -63,7 +61,12 @@ export async function workerRun(
       rescuer = lane.rescue([tag])
     }
     if (stale && !rescuer && linesOf(record).some((line) => line.endsWith(' done: pause'))) {
-      // What the other worker takes over it holds, until the stale one has woken up and said what it has to say.
+      // It is declared dead as if its lease had run out. What the other worker takes over it holds, until the stale one
+      // has woken up and said what it has to say.
+      await db.pool.query(
+        `update worker set state = 'dead', stopped_at = clock_timestamp() where tags = array[$1] and state = 'alive'`,
+        [tag],
+      )
       writeFileSync(waitFile, '')
       rescuer = lane.rescue([tag])
     }

@@ -22,13 +22,13 @@ export async function sendAnswers(db: Database, jobId: string, answers: readonly
 async function stepOf(db: Database, jobId: string, { to, once, nth = 0, early }: FlowAnswer): Promise<number> {
   if (typeof to === 'number') return to
   if (early) return 0
-  const module = to ?? once
   for (;;) {
     const job = await readWaiting(db.pool, 'main', jobId)
-    if (!job) throw new Error(`job ${jobId} is over, and was to wait for ${module ?? 'an answer'}`)
-    const waits = job.waits.filter((wait) => module === undefined || wait.moduleId === module)
-    const steps = waits.map((wait) => wait.step).sort((a, b) => a - b)
-    if (steps.length > nth) return to === undefined ? 0 : steps[nth]!
+    if (!job) throw new Error(`job ${jobId} is over, and was to wait for ${once ?? to ?? 'an answer'}`)
+    const stepsOf = (module = '') =>
+      job.waits.filter(({ moduleId }) => module === '' || moduleId === module).map(({ step }) => step)
+    const steps = stepsOf(to).sort((a, b) => a - b)
+    if (stepsOf(once).length > 0 && steps.length > nth) return to === undefined ? 0 : steps[nth]!
     await pause(5)
   }
 }

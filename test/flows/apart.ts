@@ -63,7 +63,9 @@ export const again = others
     deploy: deployApart(one.deploy) ?? {},
   }))
 
-const debounced = (more: Debouncing = {}): Partial<FlowModule> => ({ debouncing: { debounce_delay_s: 0.05, ...more } })
+/** Longer than calls that are to come together take. */
+const debounce_delay_s = 1
+const debounced = (more: Debouncing = {}): Partial<FlowModule> => ({ debouncing: { debounce_delay_s, ...more } })
 
 /** A step with a limit. */
 const alone = (module: FlowModule): FlowModule => takeApart([module])[0]!
@@ -261,7 +263,7 @@ export const apart: FlowCase[] = [
     deploy: {
       'f/apart_debounced': {
         script: 'export const main = (n: number[]) => n.length',
-        limits: { debounce_delay_s: 0.05, debounce_args_to_accumulate: ['n'] },
+        limits: { debounce_delay_s, debounce_args_to_accumulate: ['n'] },
       },
     },
     modules: [
@@ -293,11 +295,11 @@ export const apart: FlowCase[] = [
     deploy: {
       'f/apart_debounced_flow': {
         modules: [give('a', 'flow_input.n'), give('b', 'results.a.length')],
-        value: { debounce_delay_s: 0.05, debounce_args_to_accumulate: ['n'] },
+        value: { debounce_delay_s, debounce_args_to_accumulate: ['n'] },
       },
       'f/apart_debounced_fails': {
         modules: [fail('inner')],
-        value: { debounce_delay_s: 0.05, failure_module: give('failure', '"handled"') },
+        value: { debounce_delay_s, failure_module: give('failure', '"handled"') },
       },
     },
     modules: [

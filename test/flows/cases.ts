@@ -34,7 +34,7 @@ export interface FlowAnswer {
   nth?: number
   /** Sent before the job begins; absent: once the step waits (or, without one, once any does). */
   early?: boolean
-  /** Sent once this module waits, though it is for whatever waits. */
+  /** Sent once this module waits, though it is for another one, or for whatever waits. */
   once?: string
   approved?: boolean
   payload?: Json

@@ -284,13 +284,14 @@ export const waiting: FlowCase[] = [
       all(
         'p',
         [
-          [give('s', '0', { sleep: 0.1 }), ask('a'), give('x', 'resume')],
+          [ask('s'), ask('a'), give('x', 'resume')],
           [ask('b'), give('y', 'resume')],
         ],
         true,
       ),
     ],
     answers: [
+      { to: 's', once: 'b' },
       { once: 'a', payload: 'any' },
       { to: 'a', payload: 'for a' },
     ],

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -115,7 +115,7 @@ describe('the runner pool', () => {
   })
 
   test('code that goes on for ever after its answer does not keep the calls behind it waiting for ever', async () => {
-    const { spec, call, pool } = open('node', { limits: { runnerStuckMs: 400 } })
+    const { spec, call, pool } = open('node', { limits: { runnerStuckMs: 2_000 } })
     const own = spec(
       `export function main(value) {
         if (value === 'stay') setImmediate(() => { for (;;); })
@@ -166,7 +166,7 @@ describe('the runner pool', () => {
     expect(answers.map((answer) => (answer.ok ? answer.value : answer.error!.name))).toEqual(
       values.map((value) => (value === 13 ? 'RunnerExit' : value)),
     )
-    await vi.waitUntil(() => pool.stats()[0]!.pids.length === 1)
+    await expect.poll(() => pool.stats()[0]!.pids.length === 1).toBe(true)
   })
 
   test('a call made while a death is told to another one is answered', async () => {
@@ -213,7 +213,7 @@ describe('the runner pool', () => {
     await pool.release(own.key)
     expect(calls.every((one) => one.answers === 1)).toBe(true)
     expect(pool.stats()).toEqual([])
-    await vi.waitUntil(() => gone(pid!))
+    await expect.poll(() => gone(pid!)).toBe(true)
   })
 
   test('a key may be used again while its old runners leave', async () => {
@@ -235,7 +235,7 @@ describe('the runner pool', () => {
     await call(a, { value: 1 }).answer
     await call(c, { value: 1 }).answer
     const keys = () => pool.stats().map((stats) => stats.key)
-    await vi.waitUntil(() => keys().length === 2)
+    await expect.poll(() => keys().length === 2).toBe(true)
     expect(new Set(keys())).toEqual(new Set([a.key, c.key]))
     expect(await call(b, { value: 2 }).answer).toMatchObject({ value: 2 })
   })
@@ -285,7 +285,7 @@ describe('the runner pool', () => {
     const waiting = call(own, {})
     const [first, second] = pids(own)
     await pool.close()
-    await vi.waitUntil(() => gone(first!) && gone(second!))
+    await expect.poll(() => gone(first!) && gone(second!)).toBe(true)
     expect(waiting.answers).toBe(0)
   })
 })
@@ -316,7 +316,7 @@ test('a killed engine leaves no process and no file behind', async () => {
   expect(folders()).toHaveLength(3)
   engine.kill('SIGKILL')
   await engine.ended
-  await vi.waitUntil(() => pids.every(gone), { timeout: 10_000 })
+  await expect.poll(() => pids.every(gone)).toBe(true)
   open('node')
   expect(folders()).toEqual([])
   rmSync(home, { recursive: true })

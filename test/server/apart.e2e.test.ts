@@ -49,7 +49,8 @@ test('the flow says which job a step is; result and output are found under that 
   })
   const step = await api.get(`jobs_u/get/${stepIdOf(id, 2)}`)
   expect(step.json).toMatchObject({ success: true, result: { y: 1 } })
-  for (const at of [part, stepIdOf(id, 2)]) expect((await api.get(`jobs_u/get_logs/${at}`)).body).toContain('saw {"y":1}')
+  for (const at of [part, stepIdOf(id, 2)])
+    await expect.poll(async () => (await api.get(`jobs_u/get_logs/${at}`)).body).toContain('saw {"y":1}')
   expect((await api.get(`jobs_u/tree/${id}`)).json).toMatchObject({
     steps: [{ id: 'a' }, { id: 'b', type: 'Success', job: part }, {}],
   })
@@ -62,7 +63,7 @@ test('a debounced step says which job ran in its place, and shows what that has 
   const part = await partOf(done.id, 1)
   const { json } = await api.get(`jobs_u/get/${part}`)
   expect(json).toMatchObject({ parent_job: done.id, success: true, result: 7, debounced_into: expect.any(String) as string })
-  expect((await api.get(`jobs_u/get_logs/${part}`)).body).toContain('saw 7')
+  await expect.poll(async () => (await api.get(`jobs_u/get_logs/${part}`)).body).toContain('saw 7')
   const call = (await api.get(`jobs_u/get/${json.debounced_into}`)).json
   expect(call).toMatchObject({ success: true, result: 7, args: { x: 7 } })
   expect(call.parent_job).toBeNull()

@@ -1,5 +1,6 @@
 // Answers over HTTP: to real jobs on a real worker, by signed URLs, by members, and by the windmill-client package inside a step.
 import { createHmac } from 'node:crypto'
+import { writeFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { beforeAll, describe, expect, test } from 'vitest'
 import type { FlowModule, Suspend } from '../../src/core/flow/definition.ts'
@@ -7,7 +8,7 @@ import { stepIdOf } from '../../src/core/job/ids.ts'
 import type { Json } from '../../src/core/json.ts'
 import { addMember, createAccount, createToken } from '../../src/store/accounts.ts'
 import { give, same } from '../flows/cases.ts'
-import { testEngine, ts, type Engine } from '../support/engine.ts'
+import { holds, testEngine, ts, type Engine } from '../support/engine.ts'
 import { testApi, type Answer, type Api } from './api.ts'
 
 let engine: Engine
@@ -414,13 +415,15 @@ describe('who may answer', () => {
     })
 
     test('before the step waits, whoever is logged in may answer; it counts if they were in one of the groups', async () => {
-      await api.deploy('f/early_groups', [same('z', { sleep: 0.5 }), ...asking(ofOps)] as unknown as Json[])
+      const goOn = `${engine.home}/go-on`
+      await api.deploy('f/early_groups', [ts('z', holds(goOn)), ...asking(ofOps)] as unknown as Json[])
       const id = await start('early_groups')
       const answer = async (n: number, token: string | null): Promise<number> => {
         const signature = (await api.get(`jobs/job_signature/${id}/${n}`)).body
         return (await api.post(`jobs_u/resume/${id}/${n}/${signature}`, n, { token })).status
       }
       expect([await answer(1, null), await answer(2, eve), await answer(3, ann)]).toEqual([401, 201, 201])
+      writeFileSync(goOn, '')
       expect((await engine.done(id)).result).toMatchObject({ resumes: [3], approvers: ['ann'] })
     })
 

@@ -72,8 +72,8 @@ describe('a script that is a workflow', () => {
     expect(tasks).toMatchObject(['add', 'add_2', 'add_3'].map((key) => ({ name: 'add', key, duration_ms: expect.any(Number) })))
     const [task] = Object.keys(job.workflow_as_code_status)
     expect((await api.get(`jobs_u/get/${task}`)).json).toMatchObject({ success: true, args: { a: 0, b: 5 }, result: 5 })
-    expect(job.logs).toContain('--- WAC: add ---')
-    expect(job.logs).not.toContain('WM_WAC_STEP')
+    await expect.poll(async () => (await api.get(`jobs_u/get/${id}`)).json.logs).toContain('--- WAC: add ---')
+    expect((await api.get(`jobs_u/get/${id}`)).json.logs).not.toContain('WM_WAC_STEP')
   })
 
   test('runs on a dedicated worker, and as a preview', async () => {
@@ -107,10 +107,10 @@ describe('a script that is a workflow', () => {
     )
     const id = await start('talks')
     await engine.done(id)
-    await expect
-      .poll(async () => (await api.get(`jobs_u/get/${id}`)).json.logs as string)
-      .toMatch(/task a[^]*inline|inline[^]*task a/)
-    expect((await api.get(`jobs_u/get/${id}`)).json.logs.match(/the end/g)).toHaveLength(1)
+    const logs = async () => (await api.get(`jobs_u/get/${id}`)).json.logs as string
+    await expect.poll(logs).toContain('the end') // what is printed is stored in its order
+    expect(await logs()).toMatch(/task a[^]*inline|inline[^]*task a/)
+    expect((await logs()).match(/the end/g)).toHaveLength(1)
   })
 })
 

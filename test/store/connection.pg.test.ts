@@ -62,7 +62,7 @@ test('a connection that is silent because nothing was asked stays, and is watche
 })
 
 test('a statement that takes too long is ended by the server, before its silence is taken for death', async () => {
-  const client = await db.connect({ name: 'test' })
+  const client = await db.connect({ name: 'test', answerMs: 5_000 }) // a second, on this machine, between the one and the other
   const pid = await pidOf(client)
   expect(await outageOf(client.query('select pg_sleep(60)'))).toMatchObject({ code: '57014' })
   expect(await pidOf(client)).toBe(pid)

@@ -171,6 +171,13 @@ export async function testEngine(given: Partial<Limits> = {}): Promise<Engine> {
   return engine
 }
 
+/** Code that ends once this file is there. */
+export const holds = (file: string): string =>
+  `import { existsSync } from 'node:fs'
+   export const main = async () => {
+     while (!existsSync(${JSON.stringify(file)})) await new Promise((resolve) => setTimeout(resolve, 5))
+   }`
+
 /** A step of code whose parameters take the expressions given. */
 export function code(
   id: string,

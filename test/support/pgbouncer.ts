@@ -48,9 +48,10 @@ export async function startPooler(
     await ended
     rmSync(folder, { recursive: true, force: true })
   })
-  while (!(await answers(port))) {
+  for (let ready = false; !ready;) {
+    ready = await answers(port)
     if (child.exitCode !== null) throw new Error(`pgbouncer ended with ${child.exitCode}:\n${log}`)
-    await pause(20)
+    if (!ready) await pause(20)
   }
   const url = new URL(databaseUrl)
   url.hostname = '127.0.0.1'
@@ -66,9 +67,10 @@ function findPgbouncer(): string {
   const there = find()
   if (there !== undefined) return there
   if (process.getuid?.() === 0) {
+    // One test file at a time: apt-get does not wait for another one.
     const install =
-      'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer'
-    spawnSync('sh', ['-c', install], { encoding: 'utf8' })
+      'command -v pgbouncer || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer; }'
+    spawnSync('flock', [join(tmpdir(), 'millrace-apt.lock'), 'sh', '-c', install], { encoding: 'utf8' })
     const installed = find()
     if (installed !== undefined) return installed
   }

@@ -1,5 +1,5 @@
 // What a worker holds: its fair share of slow jobs, no more than they weigh, and no log without end.
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { defaultLimits } from '../../src/core/limits.ts'
 import { systemClock } from '../../src/store/clock.ts'
 import { newJobId } from '../../src/store/jobs.ts'
@@ -15,7 +15,7 @@ const python = (id: string, text: string) => code(id, 'python3', text, { n: 'flo
 /** Jobs per worker, of a backlog that comes at once when two workers wait for it. */
 async function shares(flow: Deployed, jobs: number): Promise<number[]> {
   const workers = [await engine.work([flow]), await engine.work([flow])]
-  await vi.waitUntil(() => workers.every((one) => one.worker.state().ready), { timeout: 20_000 })
+  await expect.poll(() => workers.every((one) => one.worker.state().ready && one.worker.counters.claims > 0)).toBe(true)
   const ids = await engine.enqueuer.enqueue(
     Array.from({ length: jobs }, (_, n) => ({
       id: newJobId(),
@@ -97,7 +97,7 @@ test('log that the database does not take has a bound; it keeps claims waiting, 
   await locker.query('commit')
   await locker.end()
   await committer.drained()
-  await vi.waitUntil(() => committer.logBytes() === 0)
+  expect(committer.logBytes()).toBe(0)
   expect(room).toBeGreaterThan(0)
   const { rows } = await db.pool.query<{ content: string }>('select content from job_log where id = $1 order by n', [id])
   const text = rows.map((row) => row.content).join('')
@@ -115,13 +115,7 @@ test('ten thousand words about progress are a few writes, the last of which coun
   const chatty = await engine.deploy('bounds/progress', [ts('a', content)])
   const worker = await engine.work([chatty])
   const { id } = await engine.run(chatty)
-  const said = await vi.waitUntil(async () => {
-    const { rows } = await engine.db.pool.query<{ percent: number }>(
-      'select percent from job_progress where id > $1 order by id limit 1',
-      [id],
-    )
-    return rows[0]?.percent === 50 && rows[0].percent
-  })
-  expect(said).toBe(50)
+  const said = () => engine.db.pool.query('select percent from job_progress where id > $1 order by id limit 1', [id])
+  await expect.poll(async () => (await said()).rows).toEqual([{ percent: 50 }])
   await worker.stop()
 })

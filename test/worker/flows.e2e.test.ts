@@ -1,5 +1,5 @@
 // Flows through a real worker and real runners: what a user's document gives.
-import { beforeAll, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test, vi } from 'vitest'
 import type { FlowModule, FlowValue } from '../../src/core/flow/definition.ts'
 import type { Json } from '../../src/core/json.ts'
 import { code, testEngine, ts, type Deployed, type Engine } from '../support/engine.ts'
@@ -187,7 +187,8 @@ describe.each(['dedicated', 'shared'])('on a %s worker', (kind) => {
     examples.forEach((example, index) =>
       flows.set(example.name, kind === 'shared' ? { ...deployed[index]!, tag: 'flow' } : deployed[index]!),
     )
-    await engine.work(kind === 'shared' ? [] : deployed)
+    const { worker } = await engine.work(kind === 'shared' ? [] : deployed)
+    await vi.waitUntil(() => worker.state().ready, { timeout: 50_000 }) // its runners are warm
   }, 60_000)
 
   test.each(examples)('$name', async ({ name, args, status, result }) => {

@@ -1,10 +1,11 @@
 // What happens to jobs while the world around them changes: deploys, retries that wait, cancels, workers that come and go.
+import { writeFileSync } from 'node:fs'
 import { afterEach, beforeAll, expect, test } from 'vitest'
 import type { FlowModule } from '../../src/core/flow/definition.ts'
 import { cancelJob } from '../../src/store/jobs.ts'
 import { sendSignal } from '../../src/store/signals.ts'
 import { same } from '../flows/cases.ts'
-import { testEngine, ts, type Engine, type TestWorker } from '../support/engine.ts'
+import { holds, testEngine, ts, type Engine, type TestWorker } from '../support/engine.ts'
 
 let engine: Engine
 const workers: TestWorker[] = []
@@ -72,7 +73,8 @@ test('the runners of a version that nobody runs any more stop', async () => {
 })
 
 test('a sub-flow pushed while it runs: the job ends on the version it began, the next one has the new one', async () => {
-  const inner = (version: number) => [ts('a', waits(400)), ts('b', step(`"version ${version}"`))]
+  const goOn = `${engine.home}/go-on`
+  const inner = (version: number) => [ts('a', holds(goOn)), ts('b', step(`"version ${version}"`))]
   const outerSteps = [{ id: 's', value: { type: 'flow' as const, path: 'life/inner', input_transforms: {} } }]
   await engine.deploy('life/inner', inner(1), {}, false)
   const outer = await engine.deploy('life/outer', outerSteps)
@@ -81,6 +83,7 @@ test('a sub-flow pushed while it runs: the job ends on the version it began, the
   await until("select from job_journal where job_id = $1 and record->>'k' = 'call'", [id])
   const { versionId } = await engine.deploy('life/inner', inner(2), {}, false)
   while (!pool.stats().some((one) => one.key.startsWith(`${versionId}:`))) await new Promise((resolve) => setTimeout(resolve, 5))
+  writeFileSync(goOn, '')
   expect((await engine.done(id)).result).toBe('version 1')
   expect((await engine.run(outer)).result).toBe('version 2')
   while (pool.stats().some((one) => !one.key.startsWith(`${versionId}:`))) await new Promise((resolve) => setTimeout(resolve, 5))
@@ -139,9 +142,10 @@ test('a stopping worker finishes what runs; the next one takes the rest', async 
 })
 
 test('a step still running when the drain ends is given back with what was done before it', async () => {
+  const goOn = `${engine.home}/go-on-left`
   const flow = await engine.deploy('life/left', [
     ts('a', 'let calls = 0\nexport const main = () => ++calls'),
-    ts('b', waits(3_000)),
+    ts('b', holds(goOn)),
     ts('c', step('"c"')),
   ])
   const first = await work([flow], { limits: { drainStepsMs: 0, drainMs: 50 } })
@@ -149,6 +153,7 @@ test('a step still running when the drain ends is given back with what was done 
   await until('select from job_journal where job_id = $1', [id])
   await first.stop()
   await until("select from job where id = $1 and state = 'ready' and worker_id is null", [id])
+  writeFileSync(goOn, '')
   await work([flow])
   const done = await engine.done(id)
   expect(done).toMatchObject({ status: 'success', result: 'c' })
@@ -226,9 +231,10 @@ test('what a branch waits for beside a running one is not begun again when the w
 
 test('a strict flow has each result durable before the next step starts', async () => {
   const flow = await engine.deploy('life/strict', [ts('a', step('1')), ts('b', waits(600_000))], { durability: 'strict' })
-  await work([flow], { limits: { journalAfterMs: 3_600_000 } })
+  const { pool } = await work([flow], { limits: { journalAfterMs: 3_600_000 } })
   const id = await engine.start(flow)
   await until("select from job_journal where job_id = $1 and record->>'s' = 'a'", [id])
+  await expect.poll(() => pool.stats().some(({ inFlight }) => inFlight > 0)).toBe(true)
   await cancelJob(engine.db.pool, { workspaceId: 'main', id, by: 'me', reason: 'seen' })
   const done = await engine.done(id)
   expect(done.steps.map((record) => record.k)).toEqual(['ok', 'err', 'cancel'])

@@ -1,6 +1,6 @@
 // The folder that the steps of a same_worker job share: seen from every language, by no other job, and gone at the end.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, expect, test } from 'vitest'
@@ -165,8 +165,9 @@ test('it is still there after an answer was waited for', async () => {
 test('what a killed engine leaves is swept when the next one starts', async () => {
   const { pid } = spawnSync('true') // a process that is no more
   const left = join(tmpdir(), `millrace-shared-${pid}-0199-1`)
-  mkdirSync(left, { recursive: true })
-  writeFileSync(join(left, 'lines'), '')
+  const made = mkdtempSync(join(tmpdir(), 'millrace-left-')) // whole when it has the name: other engines sweep too
+  writeFileSync(join(made, 'lines'), '')
+  renameSync(made, left)
   const artifacts = { load: () => Promise.reject(new Error('none')) }
   await createRunnerPool({ limits: defaultLimits, home: engine.home, policy: 'shared', artifacts }).close()
   expect(existsSync(left)).toBe(false)

@@ -1,7 +1,7 @@
 // Spans, with the SDK that a user registers.
 import { trace } from '@opentelemetry/api'
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace-base'
-import { afterEach, beforeAll, expect, test, vi } from 'vitest'
+import { afterEach, beforeAll, expect, test } from 'vitest'
 import { ts, type Done } from '../support/engine.ts'
 import { callerId, headers, traceId, traced } from './tracing.ts'
 
@@ -18,7 +18,7 @@ afterEach(() => exporter.reset())
 /** The spans of a job, once the job's own has ended (it does just after the job is recorded). */
 async function spansOf(job: string): Promise<Record<string, ReadableSpan>> {
   const own = () => exporter.getFinishedSpans().filter((span) => span.attributes['millrace.job'] === job)
-  await vi.waitUntil(() => own().some((span) => span.name.startsWith('run ')), { timeout: 10_000 })
+  await expect.poll(() => own().some((span) => span.name.startsWith('run '))).toBe(true)
   return Object.fromEntries(own().map((span) => [span.name, span]))
 }
 

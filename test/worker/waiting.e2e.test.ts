@@ -22,11 +22,11 @@ test(`${flows} flows wait on a worker with one slot, others run meanwhile; then 
 
   const ids = await Promise.all(Array.from({ length: flows }, (_, i) => engine.start(waits, { i })))
   await becomes(`select count(*) as n from job where state = 'waiting'`, flows)
-  expect(first.worker.state().held).toBe(0)
+  await expect.poll(() => first.worker.state().held).toBe(0)
   await first.stop()
   const { worker } = await engine.work([], { concurrency: 1 })
   for (let i = 0; i < 5; i++) expect(await engine.run(other)).toMatchObject({ status: 'success', result: 1 })
-  expect(worker.state().held).toBe(0)
+  await expect.poll(() => worker.state().held).toBe(0)
 
   const send = (jobId: string) =>
     sendSignal(pool, {
