@@ -1,7 +1,7 @@
 // A long time at 70 % of the peak: does anything grow that should not? Memory and descriptors of every process, sessions, hot tables.
-//   S1. A slope is a least-squares fit over one sample a minute, after a warm-up of 20 minutes (two thirds of the time if that is less);
-//       with the upper end of its 95 % interval. Garbage does not count: a sample is taken when all is collected (collect.mjs); of a
-//       runner, which is left to itself, when it is at its lowest.
+//   S1. A slope is a least-squares fit after a warm-up of 20 minutes (two thirds of the time if that is less), with the upper end of its
+//       95 % interval. Garbage does not count: samples are taken when all is collected (collect.mjs), every ten seconds, as what is on
+//       its way just then does count; of a runner, which is left to itself, the lowest of each minute.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +18,8 @@ const warmMaxS = 20 * 60
 const warmMaxShare = 2 / 3
 const slopeMaxMibPerHour = 2
 const slopeUpperMibPerHour = 8
+/** That of collect.mjs. */
+const collectedEveryS = 10
 const batch = 200
 const readyMax = 4_000
 
@@ -68,13 +70,15 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
     const { tracks, tables, finishedPerS } = await watch(rig, options)
     const warmS = warmUpS(options)
     const fits = tracks.map((track) => {
-      const samples = samplesOf(track, warmS, collected)
-      return { name: track.name, samples, ...fit(samples) }
+      const { resident, live } = samplesOf(track, warmS, collected)
+      const everyS = track.collected ? collectedEveryS : 60
+      return { name: track.name, resident: fit(resident, everyS), live: live && fit(live, everyS) }
     })
     await open.stop()
     const empty = await drained(rig)
     const failed: string[] = []
-    for (const { name, slope, upper } of fits) {
+    for (const { name, resident } of fits) {
+      const { slope, upper } = resident
       if (slope > slopeMaxMibPerHour || upper > slopeUpperMibPerHour) {
         failed.push(
           `${name} grows by ${slope.toFixed(1)} MiB/h (at most ${upper.toFixed(1)}); it may by ${slopeMaxMibPerHour} (${slopeUpperMibPerHour})`,
@@ -103,8 +107,7 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
         `${options.minutes} min at ${count(rate)} jobs/s (${count(rate * 3)} steps/s), ${Math.round((rate / peak) * 100)} % of the peak of ${count(peak)}; ${count(finishedPerS)} finished per second`,
         `memory, MiB/h by least squares over the last ${((options.minutes * 60 - warmS) / 60).toFixed(0)} min (upper end of 95 %), from → to MiB:`,
         ...fits.map(
-          ({ name, slope, upper, first, last }) =>
-            `  ${name.padEnd(16)} ${slope.toFixed(2)} (${upper.toFixed(2)})  ${first.toFixed(0)} → ${last.toFixed(0)}`,
+          ({ name, resident, live }) => `  ${name.padEnd(16)} ${told(resident)}${live ? `; objects in use ${told(live)}` : ''}`,
         ),
         'of that, MiB, every 5 min:',
         ...tracks.filter(({ kinds }) => kinds.length > 1).map((track) => `  ${track.name.padEnd(16)} ${changes(track)}`),
@@ -263,24 +266,34 @@ async function doneCount(rig: Rig): Promise<number> {
   return (rows[0] as { n: number }).n
 }
 
-/** MiB resident, once a minute. */
-function samplesOf(track: Track, fromS: number, collected: string): number[] {
+/** MiB. */
+function samplesOf(track: Track, fromS: number, collected: string): { resident: number[]; live?: number[] } {
   const minutes = Math.floor((track.atS.length - fromS) / 60)
   if (track.collected) {
-    return readFileSync(join(collected, String(track.pid)), 'utf8')
+    const text = readFileSync(join(collected, String(track.pid)), 'utf8')
+    const lines = text
       .trimEnd()
       .split('\n')
-      .slice(-minutes)
-      .map(Number)
+      .slice((-minutes * 60) / collectedEveryS)
+    const [resident, live] = [0, 1].map((at) => lines.map((line) => Number(line.split(' ')[at])))
+    return { resident: resident!, live: live! }
   }
-  return Array.from({ length: minutes }, (_, minute) =>
-    Math.min(...track.rss.slice(fromS + minute * 60, fromS + (minute + 1) * 60)),
-  )
+  const lowest = (minute: number) => Math.min(...track.rss.slice(fromS + minute * 60, fromS + (minute + 1) * 60))
+  return { resident: Array.from({ length: minutes }, (_, minute) => lowest(minute)) }
 }
 
-/** MiB per hour, with the upper end of the 95 % interval; and the first and the last minute. */
-function fit(ys: readonly number[]): { slope: number; upper: number; first: number; last: number } {
-  const xs = ys.map((_, minute) => minute / 60)
+interface Fit {
+  samples: readonly number[]
+  slope: number
+  upper: number
+}
+
+const told = ({ samples, slope, upper }: Fit): string =>
+  `${slope.toFixed(2)} (${upper.toFixed(2)})  ${samples[0]!.toFixed(1)} → ${samples.at(-1)!.toFixed(1)}`
+
+/** MiB per hour, with the upper end of the 95 % interval. */
+function fit(ys: readonly number[], everyS: number): Fit {
+  const xs = ys.map((_, i) => (i * everyS) / 3_600)
   const n = xs.length
   const meanX = xs.reduce((sum, x) => sum + x, 0) / n
   const meanY = ys.reduce((sum, y) => sum + y, 0) / n
@@ -288,5 +301,5 @@ function fit(ys: readonly number[]): { slope: number; upper: number; first: numb
   const slope = xs.reduce((sum, x, i) => sum + (x - meanX) * (ys[i]! - meanY), 0) / sxx
   const residual = ys.reduce((sum, y, i) => sum + (y - meanY - slope * (xs[i]! - meanX)) ** 2, 0)
   const error = Math.sqrt(residual / (n - 2) / sxx)
-  return { slope, upper: slope + 1.96 * error, first: ys[0]!, last: ys.at(-1)! }
+  return { samples: ys, slope, upper: slope + 1.96 * error }
 }
