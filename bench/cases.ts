@@ -105,7 +105,7 @@ export const cases: readonly Case[] = [
   {
     name: 'backlog-1m',
     text: 'a backlog of 1,000,000 jobs',
-    run: (rig, small) => backlog(rig, 'ts3', 3, { jobs: small ? 2_000 : 1_000_000, seconds: small ? 1 : 10 }),
+    run: (rig, small) => backlog(rig, 'ts3', 3, { jobs: small ? 6_000 : 1_000_000, seconds: small ? 1 : 10 }),
   },
   {
     name: 'approvals',
