@@ -97,5 +97,5 @@ test('`job logs` has what steps inside of loops print', async () => {
   writeFileSync(join(files, 'flow.yaml'), document.replace('if (n > limit)', 'console.log("pricing", n); if (n > limit)'))
   command(home, ['flow', 'push', join(files, 'flow.yaml'), 'f/orders'])
   const id = run().err.split('\n')[0]!
-  await expect.poll(() => command(home, ['job', 'logs', id]).out, { timeout: 10_000 }).toBe('pricing 1\npricing 2\npricing 3\n')
+  await expect.poll(() => command(home, ['job', 'logs', id]).out).toBe('pricing 1\npricing 2\npricing 3\n')
 })

@@ -1,5 +1,5 @@
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { isOver } from '../support/processes.ts'
 import { createHarness, type Harness } from './harness.ts'
 import { runtimeContract } from './runtime.ts'
 
@@ -74,14 +74,7 @@ describe('Bash', () => {
   test('a background process does not hold the call, and ends with it', async () => {
     const { ok, value } = await run('sleep 1000 & echo $!').answer
     expect(ok).toBe(true)
-    const over = () => {
-      try {
-        return /\) [ZX]/.test(readFileSync(`/proc/${String(value)}/stat`, 'latin1'))
-      } catch {
-        return true
-      }
-    }
-    await expect.poll(over).toBe(true)
+    await expect.poll(() => isOver(Number(value))).toBe(true)
   })
 
   test('calls do not see each other’s files', async () => {

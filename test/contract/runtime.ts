@@ -2,7 +2,7 @@
 // The language gives one program, `main(what, value)`, that does what it is asked; see test/contract/node.test.ts for all of it.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -10,6 +10,7 @@ import type { RuntimeName } from '../../src/core/flow/definition.ts'
 import { encodeFrame } from '../../src/core/wire/frames.ts'
 import type { RunnerSpec } from '../../src/runner/pool_types.ts'
 import { runtimes } from '../../src/runner/runtimes.ts'
+import { isOver } from '../support/processes.ts'
 import { createHarness, lineOf, type Harness } from './harness.ts'
 
 export interface Subject {
@@ -49,15 +50,6 @@ export interface Subject {
     overlap: boolean
     /** What to ask for to get a value that JSON cannot carry. */
     unprintable: string | null
-  }
-}
-
-/** Is it there, and not merely waiting to be reaped? */
-function alive(pid: number): boolean {
-  try {
-    return !/\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return false
   }
 }
 
@@ -255,7 +247,7 @@ export function runtimeContract({ runtime, program, broken, can }: Subject): voi
       const { value } = await harness.call(own, { what: 'detach', value: null }).answer
       expect(value).toBeGreaterThan(1)
       await harness.pool.release(own.key)
-      await expect.poll(() => alive(Number(value))).toBe(false)
+      await expect.poll(() => isOver(Number(value))).toBe(true)
     })
 
     testIf(isProcess)('the runtime ends when its input does', async () => {

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { RuntimeName } from '../../src/core/flow/definition.ts'
 import { createHarness, type Harness } from '../contract/harness.ts'
-import { startProgram } from '../support/processes.ts'
+import { isOver, startProgram } from '../support/processes.ts'
 
 const echo = 'export const main = async (value) => value'
 const params = ['value']
@@ -14,15 +14,6 @@ const open = (...args: Parameters<typeof createHarness>) => (harness = createHar
 
 beforeEach(() => void (harness = undefined as never))
 afterEach(() => harness?.close())
-
-/** Ended, even if nobody has reaped it yet. */
-function gone(pid: number): boolean {
-  try {
-    return /\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
-  } catch {
-    return true
-  }
-}
 
 describe('the runner pool', () => {
   test('a call starts a runner where none is warm', async () => {
@@ -166,7 +157,7 @@ describe('the runner pool', () => {
     expect(answers.map((answer) => (answer.ok ? answer.value : answer.error!.name))).toEqual(
       values.map((value) => (value === 13 ? 'RunnerExit' : value)),
     )
-    await expect.poll(() => pool.stats()[0]!.pids.length === 1).toBe(true)
+    await expect.poll(() => pool.stats()[0]!.pids).toHaveLength(1)
   })
 
   test('a call made while a death is told to another one is answered', async () => {
@@ -213,7 +204,7 @@ describe('the runner pool', () => {
     await pool.release(own.key)
     expect(calls.every((one) => one.answers === 1)).toBe(true)
     expect(pool.stats()).toEqual([])
-    await expect.poll(() => gone(pid!)).toBe(true)
+    await expect.poll(() => isOver(pid!)).toBe(true)
   })
 
   test('a key may be used again while its old runners leave', async () => {
@@ -235,7 +226,7 @@ describe('the runner pool', () => {
     await call(a, { value: 1 }).answer
     await call(c, { value: 1 }).answer
     const keys = () => pool.stats().map((stats) => stats.key)
-    await expect.poll(() => keys().length === 2).toBe(true)
+    await expect.poll(keys).toHaveLength(2)
     expect(new Set(keys())).toEqual(new Set([a.key, c.key]))
     expect(await call(b, { value: 2 }).answer).toMatchObject({ value: 2 })
   })
@@ -285,7 +276,7 @@ describe('the runner pool', () => {
     const waiting = call(own, {})
     const [first, second] = pids(own)
     await pool.close()
-    await expect.poll(() => gone(first!) && gone(second!)).toBe(true)
+    await expect.poll(() => isOver(first!) && isOver(second!)).toBe(true)
     expect(waiting.answers).toBe(0)
   })
 })
@@ -316,7 +307,7 @@ test('a killed engine leaves no process and no file behind', async () => {
   expect(folders()).toHaveLength(3)
   engine.kill('SIGKILL')
   await engine.ended
-  await expect.poll(() => pids.every(gone)).toBe(true)
+  await expect.poll(() => pids.every(isOver)).toBe(true)
   open('node')
   expect(folders()).toEqual([])
   rmSync(home, { recursive: true })

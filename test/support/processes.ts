@@ -2,6 +2,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { afterAll } from 'vitest'
 
@@ -15,6 +16,15 @@ export interface Program {
   /** Its exit code or signal. */
   ended: Promise<number | string>
   errors(): string
+}
+
+/** Ended, even if nobody has reaped it yet. */
+export function isOver(pid: number): boolean {
+  try {
+    return /\) [ZX]/.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+  } catch {
+    return true
+  }
 }
 
 const living = new Set<ChildProcess>()

@@ -47,7 +47,8 @@ export function isUsed(folder: string): boolean {
     return readSync(reader, Buffer.alloc(1)) > 0
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    if (code === 'EAGAIN' || code === 'ENOENT') return code === 'EAGAIN'
+    if (code === 'EAGAIN') return true
+    if (code === 'ENOENT') return false // never made
     throw error
   } finally {
     if (reader !== undefined) closeSync(reader)

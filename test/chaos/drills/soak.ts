@@ -70,8 +70,7 @@ export async function soak(options: DrillOptions): Promise<DrillResult> {
     const { tracks, tables, finishedPerS } = await watch(rig, options)
     const warmS = warmUpS(options)
     const fits = tracks.map((track) => {
-      const { resident, live } = samplesOf(track, warmS, collected)
-      const everyS = track.collected ? collectedEveryS : 60
+      const { everyS, resident, live } = samplesOf(track, warmS, collected)
       return { name: track.name, resident: fit(resident, everyS), live: live && fit(live, everyS) }
     })
     await open.stop()
@@ -267,7 +266,7 @@ async function doneCount(rig: Rig): Promise<number> {
 }
 
 /** MiB. */
-function samplesOf(track: Track, fromS: number, collected: string): { resident: number[]; live?: number[] } {
+function samplesOf(track: Track, fromS: number, collected: string): { everyS: number; resident: number[]; live?: number[] } {
   const minutes = Math.floor((track.atS.length - fromS) / 60)
   if (track.collected) {
     const text = readFileSync(join(collected, String(track.pid)), 'utf8')
@@ -276,10 +275,10 @@ function samplesOf(track: Track, fromS: number, collected: string): { resident: 
       .split('\n')
       .slice((-minutes * 60) / collectedEveryS)
     const [resident, live] = [0, 1].map((at) => lines.map((line) => Number(line.split(' ')[at])))
-    return { resident: resident!, live: live! }
+    return { everyS: collectedEveryS, resident: resident!, live: live! }
   }
   const lowest = (minute: number) => Math.min(...track.rss.slice(fromS + minute * 60, fromS + (minute + 1) * 60))
-  return { resident: Array.from({ length: minutes }, (_, minute) => lowest(minute)) }
+  return { everyS: 60, resident: Array.from({ length: minutes }, (_, minute) => lowest(minute)) }
 }
 
 interface Fit {

@@ -23,7 +23,7 @@ import { findBinaries } from '../../../src/store/embedded/binaries.ts'
 import type { Postmaster } from '../../../src/store/embedded/postmaster.ts'
 import { findPostmaster } from '../../../src/store/embedded/postmaster.ts'
 import type { Program } from '../../support/processes.ts'
-import { endPrograms, startProgram } from '../../support/processes.ts'
+import { endPrograms, isOver, startProgram } from '../../support/processes.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'millrace-embedded-')) // mode 700, as a home usually is
 const open: Database[] = []
@@ -268,14 +268,6 @@ test('everything killed at once leaves a crashed database, which recovers at the
   await second.stop()
 })
 
-function cmdlineOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8')
-  } catch {
-    return '' // it has ended
-  }
-}
-
 /** A home that was started and stopped, for tests that leave it as they find it. */
 let stopped: Promise<string> | undefined
 function stoppedHome(): Promise<string> {
@@ -317,12 +309,12 @@ test('a first start that was killed half-way leaves nothing behind', async () =>
   const program = begin(home)
   const stage = `pg.${program.pid}.tmp`
   await until(() => existsSync(join(home, stage, 'data', 'base'))) // initdb is at work
-  const isAtWork = (pid: number): boolean => cmdlineOf(pid).includes(stage) // a zombie has none
-  const initdb = process.platform === 'linux' ? childrenOf(program.pid).filter(isAtWork) : []
+  const isInitdb = (pid: number): boolean => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(stage)
+  const initdb = process.platform === 'linux' ? childrenOf(program.pid).filter(isInitdb) : []
   for (const pid of initdb) process.kill(pid, 'SIGSTOP') // it will not end by itself
   program.kill('SIGKILL')
   await program.ended
-  await until(() => !initdb.some(isAtWork))
+  await until(() => initdb.every(isOver))
   expect(readdirSync(home)).toEqual([stage])
   const next = await use(home)
   expect(readdirSync(home)).toEqual(['pg'])
