@@ -2,7 +2,6 @@
 //   G1. Everything is on this machine and ends with close(). Postgres is durable: fsync on.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,6 +12,7 @@ import { openPostgres } from '../../src/store/embedded/postgres.ts'
 import { migrate } from '../../src/store/migrate.ts'
 import { benchFlows, eventOf, type BenchFlow } from '../flows.ts'
 import { cpuOf, peakRssMib, type Cpu } from '../machine.ts'
+import { freePort } from '../ports.ts'
 
 const cli = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
 const token = 'bench-token-bench-token-bench'
@@ -157,14 +157,6 @@ export async function openRig(report: (line: string) => void): Promise<Rig> {
 /** BENCH_CPU_PROF=worker: a profile of that process is written to the working folder. */
 function nodeFlags(command: string): string[] {
   return process.env['BENCH_CPU_PROF'] === command ? ['--cpu-prof', '--cpu-prof-interval=200'] : []
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 /** Resolves once the process has printed the pattern; rejects with what it said if it ends first. */

@@ -4,12 +4,12 @@
 //   G2. A process that ends and was not killed by us is a fault of the product: it is in `unexpected`.
 import { spawn, type ChildProcess } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { descendants } from '../../bench/machine.ts'
+import { freePort } from '../../bench/ports.ts'
 import { createClient, type Client, type FlowDocument } from '../../src/client/client.ts'
 import { openDatabase, type Database } from '../../src/store/db.ts'
 import { onParentDeath } from '../../src/store/embedded/account.ts'
@@ -340,12 +340,4 @@ function killTree(pid: number): void {
       // gone
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }

@@ -4,12 +4,12 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer as createSocket } from 'node:net'
 import { setTimeout as pause } from 'node:timers/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
+import { freePort } from '../../bench/ports.ts'
 import { createSandbox } from '../../src/core/expr/sandbox.ts'
 import { defaultLimits, type Limits } from '../../src/core/limits.ts'
 import { createDeployer } from '../../src/deploy/deploy.ts'
@@ -233,12 +233,4 @@ function startSubject(args: string[], env: NodeJS.ProcessEnv): Subject {
 
 export function linesOf(file: string): string[] {
   return existsSync(file) ? readFileSync(file, 'utf8').split('\n').slice(0, -1) : []
-}
-
-async function freePort(): Promise<number> {
-  const socket = createSocket().listen({ port: 0, host: '127.0.0.1' })
-  await new Promise((resolve) => socket.once('listening', resolve))
-  const { port } = socket.address() as { port: number }
-  await new Promise((resolve) => socket.close(resolve))
-  return port
 }

@@ -2,11 +2,11 @@ import type { ChildProcess } from 'node:child_process'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll, expect, test } from 'vitest'
+import { freePort } from '../../bench/ports.ts'
 import type { DatabaseFacts } from '../../src/store/checks.ts'
 import { checkDatabase, notesOf, refuseUnusable, warningsOf } from '../../src/store/checks.ts'
 import { openDatabase } from '../../src/store/db.ts'
@@ -77,20 +77,15 @@ test('a standby is refused', async () => {
   const data = join(standbyHome, 'pg', 'data')
   writeFileSync(join(data, 'standby.signal'), '')
   const { prefix, ids } = serverAccount(data)
+  const url = new URL(primary.url)
+  url.port = String(await freePort())
   const command = [...prefix, join(findBinaries().native, 'bin', 'postgres'), '-D', data]
-  const settings = [
-    '-c',
-    `port=${new URL(primary.url).port}`,
-    '-c',
-    'unix_socket_directories=',
-    '-c',
-    'listen_addresses=127.0.0.1',
-  ]
+  const settings = ['-c', `port=${url.port}`, '-c', 'unix_socket_directories=', '-c', 'listen_addresses=127.0.0.1']
   const server = spawn(command[0]!, [...command.slice(1), ...settings], { ...ids, stdio: 'ignore' })
   children.push(server)
   const ended = once(server, 'close')
   while (findPostmaster(data)?.state !== 'ready') await pause(20)
-  const standby = openDatabase({ url: primary.url, name: 'test', poolMax: 1 })
+  const standby = openDatabase({ url: url.href, name: 'test', poolMax: 1 })
   await expect(checkDatabase(standby)).rejects.toMatchObject({ code: 'E_DATABASE', message: expect.stringContaining('standby') })
   await standby.close()
   server.kill('SIGINT')
@@ -99,12 +94,7 @@ test('a standby is refused', async () => {
 })
 
 test('a server that is not there is said to be out of reach, not called a bug', async () => {
-  const unused = createServer().listen({ port: 0, host: '127.0.0.1' })
-  await once(unused, 'listening')
-  const { port } = unused.address() as { port: number }
-  unused.close()
-  await once(unused, 'close')
-  const absent = openDatabase({ url: `postgres://someone:secret@127.0.0.1:${port}/db`, name: 'test', poolMax: 1 })
+  const absent = openDatabase({ url: `postgres://someone:secret@127.0.0.1:${await freePort()}/db`, name: 'test', poolMax: 1 })
   await expect(checkDatabase(absent)).rejects.toMatchObject({ code: 'E_DATABASE' })
   await absent.close()
 })

@@ -2,11 +2,12 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { chownSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterAll } from 'vitest'
+import { freePort } from '../../bench/ports.ts'
 
 export interface Pooler {
   /** The given database URL, by way of the pooler. */
@@ -86,13 +87,4 @@ function answers(port: number): Promise<boolean> {
     })
     socket.on('error', () => resolve(false))
   })
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen({ port: 0, host: '127.0.0.1' })
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -8,12 +8,12 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from 'pg'
 import { afterAll } from 'vitest'
+import { freePort } from '../../bench/ports.ts'
 import { openDatabase, type Database } from '../../src/store/db.ts'
 import { serverAccount } from '../../src/store/embedded/account.ts'
 import { findBinaries } from '../../src/store/embedded/binaries.ts'
 import { openPostgres } from '../../src/store/embedded/postgres.ts'
 import { findPostmaster } from '../../src/store/embedded/postmaster.ts'
-import { freePort } from './pgbouncer.ts'
 
 export interface PostgresServer {
   url: string

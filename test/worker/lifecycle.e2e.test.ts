@@ -97,7 +97,7 @@ test('a retry that waits long gives its slot back and goes on from its journal',
       'let calls = 0\nexport const main = (a: number) => { if (++calls < 2) throw new Error("not yet"); return { a, calls } }',
       { a: 'results.a' },
       {
-        retry: { constant: { attempts: 1, seconds: 1 } },
+        retry: { constant: { attempts: 1, seconds: 2 } },
       },
     ),
   ])
@@ -395,6 +395,7 @@ test.each([
   ])
   await work([flow])
   const id = await engine.start(flow)
-  await until("select from job where id = $1 and state = 'parked'", [id])
-  expect(await engine.done(id)).toMatchObject({ status: 'success', result: 2 })
+  const done = await engine.done(id)
+  expect(done).toMatchObject({ status: 'success', result: 2 })
+  expect(done.steps.map((record) => record.k)).toEqual(['err', 'pick', 'wake', 'ok'])
 })
