@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 const from = 15_000
 const to = 32_000
 
-/** A port that nothing listens on at 127.0.0.1. Another one each time. */
+/** A port that nothing listens on at 127.0.0.1, by chance: two callers at once rarely get the same. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = from + Math.floor(Math.random() * (to - from))
